@@ -1,0 +1,130 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * base: rounding, ranges, scattered buffers, byte order, trace topics.
+ */
+#include <errno.h>
+#include <glib.h>
+#include <string.h>
+
+#include "base/align.h"
+#include "base/endian.h"
+#include "base/error.h"
+#include "base/iov.h"
+#include "base/log.h"
+
+static void test_range_ok(void)
+{
+    static const struct {
+        int64_t offset, bytes, size;
+        bool want;
+    } cases[] = {
+        {0, 0, 0, true},           {0, 1, 0, false},
+        {5, 5, 10, true},          {5, 6, 10, false},
+        {10, 0, 10, true},         {11, 0, 10, false},
+        {-1, 1, 10, false},        {0, -1, 10, false},
+        {1, INT64_MAX, 10, false}, {INT64_MAX, 1, INT64_MAX, false},
+    };
+
+    for (size_t i = 0; i < G_N_ELEMENTS(cases); i++) {
+        g_assert_cmpint(
+            range_ok(cases[i].offset, cases[i].bytes, cases[i].size), ==,
+            cases[i].want);
+    }
+}
+
+static void test_rounding(void)
+{
+    g_assert_cmpint(align_down(4097, 4096), ==, 4096);
+    g_assert_cmpint(align_up(4097, 4096), ==, 8192);
+    g_assert_cmpint(align_up(4096, 4096), ==, 4096);
+    g_assert_cmpint(min_non_zero(0, 7), ==, 7);
+    g_assert_cmpint(min_non_zero(7, 0), ==, 7);
+    g_assert_cmpint(min_non_zero(7, 3), ==, 3);
+    g_assert_false(ranges_overlap(0, 5, 5, 5));
+    g_assert_true(ranges_overlap(0, 6, 5, 5));
+}
+
+static void test_iovs(void)
+{
+    char a[] = "abc", b[] = "", c[] = "defgh";
+    struct iovec iov[] = {{a, 3}, {b, 0}, {c, 5}};
+    struct iovs v = iovs_of(iov, 3);
+    struct iovec out[3];
+    char buf[9] = "";
+
+    g_assert_cmpint(v.bytes, ==, 8);
+    g_assert_cmpint(iovs_count(&v, 2, 3), ==, 2);
+    g_assert_cmpint(iovs_slice(&v, 2, 3, out), ==, 2);
+    g_assert_cmpint((int)out[0].iov_len, ==, 1);
+    g_assert_true(out[1].iov_base == c);
+    g_assert_cmpint(iovs_count(&v, 8, 0), ==, 0);
+    iovs_to_buf(&v, 1, buf, 6);
+    g_assert_cmpstr(buf, ==, "bcdefg");
+    iovs_from_buf(&v, 2, "XYZ", 3);
+    g_assert_cmpstr(a, ==, "abX");
+    g_assert_cmpstr(c, ==, "YZfgh");
+    g_assert_false(iovs_is_zero(&v));
+    iovs_memset(&v, 0, 0, 8);
+    g_assert_true(iovs_is_zero(&v));
+}
+
+static void test_zero(void)
+{
+    char buf[64] = {0};
+
+    for (int n = 0; n < 64; n++) {
+        g_assert_true(buf_is_zero(buf, n));
+        for (int i = 0; i < n; i++) {
+            buf[i] = 1;
+            g_assert_false(buf_is_zero(buf, n));
+            buf[i] = 0;
+        }
+    }
+}
+
+static void test_endian(void)
+{
+    unsigned char buf[9];
+
+    store_be32(buf + 1, 0x01020304);
+    g_assert_cmpint(buf[1], ==, 1);
+    g_assert_cmpint(load_le32(buf + 1), ==, 0x04030201);
+    store_le64(buf + 1, 0x0102030405060708);
+    g_assert_cmpint(buf[1], ==, 8);
+    g_assert_true(load_be64(buf + 1) == 0x0807060504030201);
+}
+
+static void test_error(void)
+{
+    g_autoptr(GError) err = NULL;
+
+    g_assert_cmpint(error_set_errno(&err, -ENOENT, "%s", "x.img"), ==, -ENOENT);
+    g_assert_error(err, COBLK_ERROR, ENOENT);
+    g_assert_cmpstr(err->message, ==, "x.img: No such file or directory");
+    g_assert_cmpint(error_set(NULL, -EIO, "unseen"), ==, -EIO);
+}
+
+static void test_trace_topics(void)
+{
+    const char *bad = NULL;
+
+    g_assert_true(trace_enable("queue:block", &bad));
+    g_assert_cmpint(trace_topics, ==, TRACE_QUEUE | TRACE_BLOCK);
+    g_assert_false(trace_enable("queue:nonsense", &bad));
+    g_assert_cmpstr(bad, ==, "nonsense");
+    g_assert_true(trace_enable("", &bad));
+    g_assert_cmpint(trace_topics, ==, 0);
+}
+
+int main(int argc, char **argv)
+{
+    g_test_init(&argc, &argv, NULL);
+    g_test_add_func("/base/range-ok", test_range_ok);
+    g_test_add_func("/base/rounding", test_rounding);
+    g_test_add_func("/base/iovs", test_iovs);
+    g_test_add_func("/base/buf-is-zero", test_zero);
+    g_test_add_func("/base/endian", test_endian);
+    g_test_add_func("/base/error", test_error);
+    g_test_add_func("/base/trace-topics", test_trace_topics);
+    return g_test_run();
+}

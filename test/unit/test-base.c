@@ -11,6 +11,7 @@
 #include "base/error.h"
 #include "base/iov.h"
 #include "base/log.h"
+#include "base/options.h"
 
 static void test_range_ok(void)
 {
@@ -116,6 +117,59 @@ static void test_trace_topics(void)
     g_assert_cmpint(trace_topics, ==, 0);
 }
 
+static void test_options(void)
+{
+    g_autoptr(options) o = options_new();
+    g_autoptr(options) file = NULL;
+    g_autoptr(GError) err = NULL;
+    g_autofree char *name = NULL;
+    static const char *const aio[] = {"native", "threads", NULL};
+    int64_t size = 0;
+    bool ro = false;
+    int which = 0;
+
+    g_assert_cmpint(options_parse(o,
+                                  "ro,size=4k,aio=fast,file.filename=a,,b,"
+                                  "file.locking=off",
+                                  &err),
+                    ==, 0);
+    g_assert_cmpint(options_take_bool(o, "ro", &ro, &err), ==, 1);
+    g_assert_true(ro);
+    g_assert_cmpint(options_take_bool(o, "ro", &ro, &err), ==, 0);
+    g_assert_cmpint(options_take_size(o, "size", &size, &err), ==, 1);
+    g_assert_cmpint(size, ==, 4096);
+    g_assert_cmpint(options_take_enum(o, "aio", aio, &which, &err), ==,
+                    -EINVAL);
+    g_assert_cmpstr(err->message, ==, "aio=fast: not one of native, threads");
+    file = options_take_child(o, "file");
+    g_assert_null(options_leftover(o));
+    name = options_take(file, "filename");
+    g_assert_cmpstr(name, ==, "a,b");
+    g_assert_cmpstr(options_leftover(file), ==, "locking");
+}
+
+static void test_parse_size(void)
+{
+    static const struct {
+        const char *text;
+        int64_t want; /* -1: refused */
+    } cases[] = {
+        {"0", 0},     {"512", 512},    {"1k", 1024},
+        {"1K", 1024}, {"2G", 2 * GiB}, {"7E", INT64_C(7) << 60},
+        {"8E", -1},   {"-1", -1},      {"", -1},
+        {"k", -1},    {"1kk", -1},     {"1.5k", -1},
+        {" 1", -1},   {"0x10", 16},    {"99999999999999999999", -1},
+    };
+
+    for (size_t i = 0; i < G_N_ELEMENTS(cases); i++) {
+        int64_t n = -1;
+
+        g_assert_cmpint(parse_size(cases[i].text, &n), ==,
+                        cases[i].want < 0 ? -EINVAL : 0);
+        g_assert_cmpint(n, ==, cases[i].want);
+    }
+}
+
 int main(int argc, char **argv)
 {
     g_test_init(&argc, &argv, NULL);
@@ -125,6 +179,8 @@ int main(int argc, char **argv)
     g_test_add_func("/base/buf-is-zero", test_zero);
     g_test_add_func("/base/endian", test_endian);
     g_test_add_func("/base/error", test_error);
+    g_test_add_func("/base/options", test_options);
+    g_test_add_func("/base/parse-size", test_parse_size);
     g_test_add_func("/base/trace-topics", test_trace_topics);
     return g_test_run();
 }

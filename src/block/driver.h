@@ -1,0 +1,120 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * driver: the table of functions a driver or format implements.
+ *
+ * The block core calls these after its own checks, so a driver holds none:
+ * ranges lie within the node (a write may end at the length only), offsets
+ * and lengths are multiples of limits.request_align, lengths are > 0 and at
+ * most limits.max_transfer, vectors have at most limits.max_iov elements and
+ * buffers are aligned to limits.mem_align.
+ *
+ * All functions run on the loop of the coroutine that called; a driver may be
+ * called from several loops at once.
+ *
+ * Errors: 0 or a negative errno.  -EOPNOTSUPP from a function with a fallback
+ * makes the core use the fallback.
+ */
+#ifndef BLOCK_DRIVER_H
+#define BLOCK_DRIVER_H
+
+#include <glib.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/iov.h"
+#include "base/options.h"
+#include "block/block.h"
+#include "co/co.h"
+
+enum driver_traits {
+    DRIVER_LEAF = 1 << 0,   /* has no child "file" */
+    DRIVER_FILTER = 1 << 1, /* passes all of its child's data through */
+    DRIVER_GROWS = 1 << 2,  /* a write past the end makes it longer */
+};
+
+struct driver {
+    const char *name;      /* as in format=NAME and driver=NAME */
+    size_t state_size;     /* of node_state(); zeroed before co_open */
+    unsigned traits;       /* enum driver_traits */
+    unsigned write_flags;  /* of enum req_flags: understood by co_pwritev */
+    unsigned zeroes_flags; /* understood by co_pwrite_zeroes */
+
+    /*
+     * How sure this driver is, 0 to 100, that a file that begins with @n
+     * bytes @head (at most 4 KiB) and is called @filename is its own.
+     * Optional: without it the driver is only used when named.
+     */
+    int (*probe)(const uint8_t *head, size_t n, const char *filename);
+
+    /*
+     * Opens: takes its options out of @options, opens children with
+     * node_co_open_child(), sets the length with node_set_length().  When it
+     * fails it has cleaned up, except for children, which the core closes.
+     */
+    int (*co_open)(struct node *node, struct options *options, GError **err)
+        co_fn_ptr;
+    /* Releases what co_open made.  The node is flushed and idle. */
+    void (*co_close)(struct node *node) co_fn_ptr;
+
+    /* Adjusts @limits, which hold what follows from the children.  Optional. */
+    void (*limits)(struct node *node, struct node_limits *limits);
+
+    /* Reads past the node's length do not occur. */
+    int (*co_preadv)(struct node *node, int64_t offset, const struct iovs *dst)
+        co_fn_ptr;
+    /* @flags: those of write_flags that the caller gave.  Optional: without
+     * it the node is read-only. */
+    int (*co_pwritev)(struct node *node, int64_t offset, const struct iovs *src,
+                      unsigned flags) co_fn_ptr;
+    /* Optional; fallback: co_pwritev of zeroes. */
+    int (*co_pwrite_zeroes)(struct node *node, int64_t offset, int64_t bytes,
+                            unsigned flags) co_fn_ptr;
+    /* A hint; content is undefined afterwards.  Optional; fallback: none. */
+    int (*co_pdiscard)(struct node *node, int64_t offset, int64_t bytes)
+        co_fn_ptr;
+
+    /* Hands caches of our own down.  Optional. */
+    int (*co_flush_to_os)(struct node *node) co_fn_ptr;
+    /* Makes all completed writes durable.  Optional; the core flushes the
+     * children anyway. */
+    int (*co_flush_to_disk)(struct node *node) co_fn_ptr;
+
+    /* Fills @ret for a range that starts at @offset; @ret->bytes <= @bytes.
+     * With @precise false it may answer DATA cheaply.  Optional: all data. */
+    int (*co_block_status)(struct node *node, bool precise, int64_t offset,
+                           int64_t bytes, struct block_status *ret) co_fn_ptr;
+
+    /* Changes the length; sets it with node_set_length().  Optional. */
+    int (*co_truncate)(struct node *node, int64_t length,
+                       enum prealloc_mode prealloc, unsigned flags,
+                       GError **err) co_fn_ptr;
+    /* The length now, asked from the host.  Optional. */
+    int64_t (*co_length)(struct node *node) co_fn_ptr;
+    /* Optional; filters and formats: their child's. */
+    int (*co_stat)(struct node *node, struct node_stat *ret) co_fn_ptr;
+    /* Copies within the host, both nodes of this driver.  Optional.  Copies
+     * all of @bytes, or fails (then @dst is undefined in that range). */
+    int (*co_copy_range)(struct node *src, int64_t src_offset, struct node *dst,
+                         int64_t dst_offset, int64_t bytes, unsigned flags)
+        co_fn_ptr;
+    /* Drops caches so that the next read sees what others wrote.  Optional. */
+    int (*co_invalidate)(struct node *node) co_fn_ptr;
+
+    /* Adds what is specific to the driver to a text for people and scripts:
+     * calls @add(key, value) per item.  Optional. */
+    void (*describe)(struct node *node,
+                     void (*add)(void *opaque, const char *key,
+                                 const char *value),
+                     void *opaque);
+};
+
+/* Makes @drv known by its name.  At start-up, one thread. */
+void driver_register(const struct driver *drv);
+const struct driver *driver_find(const char *name); /* NULL: unknown */
+/* The i-th driver in order of registration, or NULL. */
+const struct driver *driver_nth(unsigned i);
+/* The driver surest of itself, or NULL when none is.  */
+const struct driver *driver_probe(const uint8_t *head, size_t n,
+                                  const char *filename);
+
+#endif /* BLOCK_DRIVER_H */

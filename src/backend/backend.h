@@ -63,6 +63,8 @@ nodiscard int co_fn backend_co_pwrite_zeroes(struct backend *be, int64_t offset,
                                              int64_t bytes, unsigned flags);
 nodiscard int co_fn backend_co_pdiscard(struct backend *be, int64_t offset,
                                         int64_t bytes);
+nodiscard int co_fn backend_co_allocate(struct backend *be, int64_t offset,
+                                        int64_t bytes);
 nodiscard int co_fn backend_co_flush(struct backend *be);
 nodiscard int co_fn backend_co_truncate(struct backend *be, int64_t length,
                                         enum prealloc_mode prealloc,

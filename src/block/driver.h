@@ -73,6 +73,11 @@ struct driver {
     int (*co_pdiscard)(struct node *node, int64_t offset, int64_t bytes)
         co_fn_ptr;
 
+    /* Reserves space on the host, so that later writes to the range do not
+     * fail with -ENOSPC; content stays.  Optional; without it a success. */
+    int (*co_allocate)(struct node *node, int64_t offset,
+                       int64_t bytes) co_fn_ptr;
+
     /* Hands caches of our own down.  Optional. */
     int (*co_flush_to_os)(struct node *node) co_fn_ptr;
     /* Makes all completed writes durable.  Optional; the core flushes the

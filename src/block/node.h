@@ -115,6 +115,10 @@ nodiscard int co_fn node_co_pwrite_zeroes(struct node *node, int64_t offset,
 nodiscard int co_fn node_co_pdiscard(struct node *node, int64_t offset,
                                      int64_t bytes);
 
+/* Reserves space for a range where the host can; content stays. */
+nodiscard int co_fn node_co_allocate(struct node *node, int64_t offset,
+                                     int64_t bytes);
+
 /* All writes that had completed before are durable when this returns 0. */
 nodiscard int co_fn node_co_flush(struct node *node);
 

@@ -10,6 +10,7 @@
 #include "base/endian.h"
 #include "base/error.h"
 #include "base/iov.h"
+#include "base/json.h"
 #include "base/log.h"
 #include "base/options.h"
 
@@ -170,6 +171,36 @@ static void test_parse_size(void)
     }
 }
 
+static void test_json(void)
+{
+    struct json *j = json_new();
+    g_autofree char *text = NULL;
+
+    json_object_begin(j, NULL);
+    json_string(j, "na\"me", "a\n\xff");
+    json_array_begin(j, "empty");
+    json_array_end(j);
+    json_array_begin(j, "list");
+    json_int(j, NULL, -1);
+    json_bool(j, NULL, true);
+    json_null(j, NULL);
+    json_array_end(j);
+    json_double(j, "ratio", 0.5);
+    json_object_end(j);
+    text = json_finish(j);
+    g_assert_cmpstr(text, ==,
+                    "{\n"
+                    "    \"na\\\"me\": \"a\\u000a\xef\xbf\xbd\",\n"
+                    "    \"empty\": [],\n"
+                    "    \"list\": [\n"
+                    "        -1,\n"
+                    "        true,\n"
+                    "        null\n"
+                    "    ],\n"
+                    "    \"ratio\": 0.500\n"
+                    "}\n");
+}
+
 int main(int argc, char **argv)
 {
     g_test_init(&argc, &argv, NULL);
@@ -179,6 +210,7 @@ int main(int argc, char **argv)
     g_test_add_func("/base/buf-is-zero", test_zero);
     g_test_add_func("/base/endian", test_endian);
     g_test_add_func("/base/error", test_error);
+    g_test_add_func("/base/json", test_json);
     g_test_add_func("/base/options", test_options);
     g_test_add_func("/base/parse-size", test_parse_size);
     g_test_add_func("/base/trace-topics", test_trace_topics);

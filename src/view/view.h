@@ -1,0 +1,189 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * view: which files a mount shows and what each of them does.  No FUSE types.
+ *
+ *   /                  (or, in a single-file mount, the one file itself)
+ *   ├── disk           the whole device
+ *   ├── p1, p2, …      its partitions, numbered as Linux numbers them
+ *   ├── by-partlabel/ by-partuuid/ by-label/ by-uuid/    links to the above
+ *   └── .coblk/        stats.json and info.json, made afresh at each open
+ *
+ * All data files are windows of one backend, so `disk` and `pN` are always the
+ * same bytes.  Reads and writes of data do not pass through here: the front
+ * maps them with struct view_file and gives them to the queue.
+ *
+ * Units:     bytes.
+ * Errors:    0 or a negative errno, as the system call would return it.
+ * Threading: co_fn functions in coroutines of any loop, several at once; the
+ *            others on any thread.
+ */
+#ifndef VIEW_VIEW_H
+#define VIEW_VIEW_H
+
+#include <glib.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/types.h>
+#include <time.h>
+
+#include "co/co.h"
+
+struct backend;
+struct json;
+struct view;
+
+#define VIEW_ROOT 1 /* inode number of the root */
+
+struct view_opts {
+    uid_t uid;
+    gid_t gid;
+    mode_t mode;      /* of data files when writable; & 0444 when read-only */
+    bool direct_io;   /* every open of a data file is direct */
+    bool part_wanted; /* a single-file mount shows partition @part */
+    unsigned part;
+    bool single_file; /* the root is the file itself */
+    bool unmap;       /* discard=unmap: punching holes frees space */
+    /* Adds members of its own to the object in info.json; see base/json.h. */
+    void (*info)(struct json *out, void *opaque);
+    void *opaque;
+};
+
+/*
+ * Makes the view of @be (not owned; outlives the view) and reads its partition
+ * tables.  What is wrong with them is logged as warnings.  Returns 0, or
+ *   -EIO     the table could not be read
+ *   -ENOENT  opts->part is not there; *@err lists what is
+ */
+nodiscard int co_fn view_co_new(struct backend *be,
+                                const struct view_opts *opts, struct view **ret,
+                                GError **err);
+void view_free(struct view *v); /* NULL is fine; no file is open */
+
+/* -- Attributes and names ------------------------------------------------ */
+
+struct view_attr {
+    uint64_t ino;
+    mode_t mode; /* with the file type */
+    unsigned nlink;
+    uid_t uid;
+    gid_t gid;
+    int64_t size;
+    int64_t allocated; /* bytes on the host; st_blocks is this / 512 */
+    int64_t blksize;
+    struct timespec atime, mtime, ctime;
+};
+
+nodiscard int co_fn view_co_lookup(struct view *v, uint64_t parent,
+                                   const char *name, struct view_attr *ret);
+nodiscard int co_fn view_co_getattr(struct view *v, uint64_t ino,
+                                    struct view_attr *ret);
+
+enum view_set {
+    VIEW_SET_SIZE = 1 << 0, /* `disk` of an image that can change its size */
+    VIEW_SET_MODE = 1 << 1, /* for this mount only */
+    VIEW_SET_ATIME = 1 << 2,
+    VIEW_SET_MTIME = 1 << 3, /* for this mount, until the next write */
+};
+
+/* Changes what @what says of @attr; @ret are the attributes afterwards.
+ * -EPERM: owner, or size of a partition; -EROFS. */
+nodiscard int co_fn view_co_setattr(struct view *v, uint64_t ino, unsigned what,
+                                    const struct view_attr *attr,
+                                    struct view_attr *ret);
+
+/* Receives one entry; returns false when it has no room for more.  @next is
+ * the cookie to go on after it. */
+typedef bool view_dirent_fn(void *opaque, const char *name,
+                            const struct view_attr *attr, int64_t next);
+/* Lists directory @ino from @cookie (0: the start), "." and ".." included. */
+nodiscard int co_fn view_co_readdir(struct view *v, uint64_t ino,
+                                    int64_t cookie, view_dirent_fn *fn,
+                                    void *opaque);
+/* *@ret is to be freed with g_free(). */
+nodiscard int view_readlink(struct view *v, uint64_t ino, char **ret);
+
+struct view_statfs {
+    int64_t bytes, files;
+    int64_t blksize;
+};
+void view_statfs(struct view *v, struct view_statfs *ret);
+
+/* -- Open files ---------------------------------------------------------- */
+
+enum view_open_flags {
+    VIEW_OPEN_READ = 1 << 0,
+    VIEW_OPEN_WRITE = 1 << 1,
+    VIEW_OPEN_DIRECT = 1 << 2, /* O_DIRECT was given */
+};
+
+/* An open file description. */
+struct view_file {
+    /* Constant while it is open. */
+    struct view *view;
+    uint64_t ino;
+    unsigned flags;   /* enum view_open_flags */
+    const char *text; /* made at open; NULL: data of the backend */
+    int64_t offset;   /* of the window in the backend */
+    int64_t bytes;    /* of the window or the text; -1: to the backend's end */
+    bool direct_io;   /* each request comes here, none is cached */
+    bool keep_cache;  /* what the kernel has cached is still right */
+};
+
+nodiscard int co_fn view_co_open(struct view *v, uint64_t ino, unsigned flags,
+                                 struct view_file **ret);
+/* The last close.  A table that was written is read again, unless a partition
+ * is open. */
+void co_fn view_co_release(struct view_file *f);
+
+/* The length of the window now. */
+int64_t view_file_length(const struct view_file *f);
+
+/* How many of @bytes at @offset a read may return: 0 at and past the end. */
+int64_t view_file_readable(const struct view_file *f, int64_t offset,
+                           int64_t bytes);
+
+/*
+ * Marks [@offset, @offset + @bytes) as about to be changed through @f; each
+ * writing request calls it before it is queued.  Returns 0, -EBADF (not open
+ * for writing), or -ENOSPC when it begins at or passes the end.  Cheap.
+ */
+nodiscard int view_file_will_write(struct view_file *f, int64_t offset,
+                                   int64_t bytes);
+
+/* close(2) of one descriptor: others may now see what was written.  Returns
+ * the first write error since the last call on this open file, or 0. */
+nodiscard int co_fn view_co_close(struct view_file *f);
+
+/* Everything written is durable, or the first write error since the last
+ * fsync on this open file. */
+nodiscard int co_fn view_co_fsync(struct view_file *f);
+
+/* As lseek(2) with SEEK_DATA or SEEK_HOLE; -ENXIO past the end. */
+nodiscard int64_t co_fn view_co_seek(struct view_file *f, int64_t offset,
+                                     bool data);
+
+/* Reserves space (mode 0 of fallocate(2)): within the device it succeeds;
+ * past the end, it grows `disk` when @grow and the image can. */
+nodiscard int co_fn view_co_allocate(struct view_file *f, int64_t offset,
+                                     int64_t bytes, bool grow);
+
+/* Copies between two open files of one view; returns bytes copied. */
+nodiscard int64_t co_fn view_co_copy(struct view_file *src, int64_t src_offset,
+                                     struct view_file *dst, int64_t dst_offset,
+                                     int64_t bytes);
+
+/* -- What the kernel must forget ----------------------------------------- */
+
+/* Set by the front.  Called from coroutines; must not wait for the kernel. */
+struct view_events {
+    void (*data_changed)(void *opaque, uint64_t ino, int64_t offset,
+                         int64_t bytes);
+    void (*entry_gone)(void *opaque, uint64_t parent, const char *name);
+    void *opaque;
+};
+void view_set_events(struct view *v, const struct view_events *events);
+
+/* Are all files but those of the daemon itself closed?  Any thread. */
+unsigned view_open_files(const struct view *v);
+
+#endif /* VIEW_VIEW_H */

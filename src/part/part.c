@@ -1,0 +1,228 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * part: decides which table counts, and the rules that hold for all of them.
+ */
+#include "part/part.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <stdlib.h>
+
+#include "base/align.h"
+#include "part/part_priv.h"
+
+void part_warn(struct part_scan *s, const char *format, ...)
+{
+    struct part_table *t = s->table;
+    va_list ap;
+
+    if (t->n_warnings == PART_MAX_WARNINGS) {
+        return;
+    }
+    if (t->n_warnings == PART_MAX_WARNINGS - 1) {
+        t->warnings[t->n_warnings++] =
+            g_strdup("the partition table has more faults than are listed");
+        return;
+    }
+    va_start(ap, format);
+    t->warnings[t->n_warnings++] = g_strdup_vprintf(format, ap);
+    va_end(ap);
+}
+
+int part_reserve(struct part_scan *s, size_t n)
+{
+    assert(!s->table->entries);
+
+    if (n == 0) {
+        return 0;
+    }
+    s->table->entries = g_try_new0(struct part_entry, n);
+    if (!s->table->entries) {
+        return -ENOMEM;
+    }
+    s->room = n;
+    return 0;
+}
+
+struct part_entry *part_add(struct part_scan *s, unsigned index, uint64_t first,
+                            uint64_t last)
+{
+    struct part_table *t = s->table;
+    uint64_t sectors = part_sectors(s, t->sector_size);
+    struct part_entry *e;
+
+    if (last < first) {
+        part_warn(s, "p%u has no sectors and is not shown", index);
+        return NULL;
+    }
+    if (first >= sectors) {
+        part_warn(s, "p%u starts beyond the end of the disk and is not shown",
+                  index);
+        return NULL;
+    }
+    if (last >= sectors) {
+        part_warn(s, "p%u ends beyond the end of the disk and is cut there",
+                  index);
+        last = sectors - 1;
+    }
+
+    assert(t->n_entries < s->room);
+    e = &t->entries[t->n_entries++];
+    e->index = index;
+    e->offset = (int64_t)first * t->sector_size;
+    e->bytes = (int64_t)(last - first + 1) * t->sector_size;
+    return e;
+}
+
+static int part_compare_offset(const void *a, const void *b)
+{
+    const struct part_entry *x = *(const struct part_entry *const *)a;
+    const struct part_entry *y = *(const struct part_entry *const *)b;
+
+    if (x->offset != y->offset) {
+        return x->offset < y->offset ? -1 : 1;
+    }
+    return x->index < y->index ? -1 : 1;
+}
+
+/*
+ * Warns once for each entry that starts inside an earlier one.  Going by
+ * offset, it is enough to remember the entry that reaches furthest.
+ */
+static int part_check_overlaps(struct part_scan *s)
+{
+    struct part_table *t = s->table;
+    g_autofree const struct part_entry **sorted = NULL;
+    const struct part_entry *far;
+
+    if (t->n_entries < 2) {
+        return 0;
+    }
+    sorted = g_try_new(const struct part_entry *, t->n_entries);
+    if (!sorted) {
+        return -ENOMEM;
+    }
+    for (size_t i = 0; i < t->n_entries; i++) {
+        sorted[i] = &t->entries[i];
+    }
+    qsort(sorted, t->n_entries, sizeof(*sorted), part_compare_offset);
+
+    far = sorted[0];
+    for (size_t i = 1; i < t->n_entries; i++) {
+        const struct part_entry *e = sorted[i];
+
+        if (e->offset < far->offset + far->bytes) {
+            part_warn(s,
+                      "p%u and p%u overlap: writing to one changes the other",
+                      MIN(far->index, e->index), MAX(far->index, e->index));
+        }
+        if (e->offset + e->bytes > far->offset + far->bytes) {
+            far = e;
+        }
+    }
+    return 0;
+}
+
+static void part_check_protection(struct part_scan *s, const struct mbr *mbr)
+{
+    struct part_table *t = s->table;
+
+    if (!mbr->protective_good) {
+        t->flags |= PART_PROTECTIVE_BAD;
+        part_warn(s, "the first sector does not protect the GPT: programs that "
+                     "know only MBR may overwrite it");
+    }
+    if (mbr->used > 0) {
+        t->flags |= PART_HYBRID;
+        part_warn(s, "the disk has a hybrid MBR: its partitions are those of "
+                     "the GPT, the entries of the MBR are not looked at");
+    }
+}
+
+static int part_scan_tables(struct part_scan *s)
+{
+    bool gpt = gpt_seen(s);
+    struct mbr mbr;
+    int rc;
+
+    mbr_parse(s, &mbr);
+    if (mbr.protective || (gpt && mbr.used == 0 && !mbr.file_system)) {
+        rc = gpt_scan(s, mbr.protective);
+        if (rc < 0) {
+            return rc;
+        }
+        if (s->table->scheme == PART_GPT) {
+            part_check_protection(s, &mbr);
+            return part_check_overlaps(s);
+        }
+    } else if (gpt && mbr.used > 0) {
+        part_warn(s, "the disk has an MBR and, unprotected, an older GPT: the "
+                     "MBR is used");
+    }
+
+    /* A table that held nothing but the protective entry is no table. */
+    if (mbr.valid && (mbr.used > 0 || !mbr.protective)) {
+        rc = mbr_scan(s, &mbr);
+        if (rc < 0) {
+            return rc;
+        }
+    }
+    return part_check_overlaps(s);
+}
+
+int part_table_read(const struct part_source *src, struct part_table **ret)
+{
+    g_autofree uint8_t *head = g_try_malloc0(PART_HEAD_BYTES);
+    struct part_table *t = g_try_new0(struct part_table, 1);
+    struct part_scan s = {.src = src, .table = t, .head = head};
+    int64_t bytes = min_i64(src->size, PART_HEAD_BYTES);
+    int rc = -ENOMEM;
+
+    assert(src->sector_size == 0 || src->sector_size == 512 ||
+           src->sector_size == 4096);
+
+    if (!head || !t) {
+        goto fail;
+    }
+    t->sector_size = src->sector_size ? src->sector_size : 512;
+
+    if (bytes > 0) {
+        rc = src->read(src->opaque, 0, head, bytes);
+        if (rc < 0) {
+            goto fail;
+        }
+    }
+    rc = part_scan_tables(&s);
+    if (rc < 0) {
+        goto fail;
+    }
+    *ret = t;
+    return 0;
+
+fail:
+    part_table_free(t);
+    return rc;
+}
+
+void part_table_free(struct part_table *t)
+{
+    if (!t) {
+        return;
+    }
+    for (size_t i = 0; i < t->n_warnings; i++) {
+        g_free(t->warnings[i]);
+    }
+    g_free(t->entries);
+    g_free(t);
+}
+
+const char *part_scheme_name(enum part_scheme scheme)
+{
+    static const char *const names[] = {
+        [PART_NONE] = "none",
+        [PART_MBR] = "mbr",
+        [PART_GPT] = "gpt",
+    };
+
+    return names[scheme];
+}

@@ -84,7 +84,7 @@ struct co **co_next_scheduled(struct co *co);
 
 /* Declares that the code from here on runs inside a coroutine.  For the first
  * line of an entry function, which is reached through a plain pointer. */
-static inline void co_assert_role(void) TSA(assert_capability(co_role))
+static inline TSA(assert_capability(co_role)) void co_assert_role(void)
 {
 }
 
@@ -92,7 +92,8 @@ static inline void co_assert_role(void) TSA(assert_capability(co_role))
 struct co_pool_stats {
     size_t created; /* coroutines (stacks) alive, pooled or in use */
     size_t pooled;  /* of those, how many wait in pools of all threads */
-    size_t cap;     /* most that the pools may keep */
+    size_t cap;     /* most that the global pool keeps; each thread keeps up
+                     * to two batches of 64 besides */
 };
 void co_pool_stats(struct co_pool_stats *ret);
 

@@ -15,8 +15,12 @@ struct node;
 /* No request is longer than this, whatever a driver could do. */
 #define BLOCK_MAX_TRANSFER  (INT64_C(0x7fffffff) & ~(4 * KiB - 1))
 #define BLOCK_MAX_ALIGNMENT (1 * GiB)
+/* No node is longer: rounding an offset up never overflows. */
+#define BLOCK_MAX_LENGTH (INT64_MAX & ~(BLOCK_MAX_ALIGNMENT - 1))
 /* Largest buffer of zeroes or bounce memory of one request. */
 #define BLOCK_MAX_BOUNCE (1 * MiB)
+/* How much of its beginning tells the format of an image. */
+#define BLOCK_PROBE_BYTES (4 * KiB)
 
 /* How a node is opened. */
 enum node_flags {
@@ -41,7 +45,10 @@ enum req_flags {
     REQ_NO_WAIT = 1 << 6,          /* with SERIALISING: -EBUSY, no wait */
 };
 
-/* What a driver can take and prefers; 0 means "no limit" where not noted. */
+/*
+ * What a driver can take and prefers.  A driver may leave a maximum 0: "no
+ * limit".  node_limits() shows max_transfer and max_iov never 0.
+ */
 struct node_limits {
     int64_t request_align; /* of offset and length of all I/O; >= 1 */
     int64_t mem_align;     /* of buffers; >= 1 */

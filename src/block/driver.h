@@ -3,10 +3,22 @@
  * driver: the table of functions a driver or format implements.
  *
  * The block core calls these after its own checks, so a driver holds none:
- * ranges lie within the node (a write may end at the length only), offsets
+ * ranges lie within the node (DRIVER_GROWS: a write may pass its end), offsets
  * and lengths are multiples of limits.request_align, lengths are > 0 and at
- * most limits.max_transfer, vectors have at most limits.max_iov elements and
- * buffers are aligned to limits.mem_align.
+ * most limits.max_transfer, vectors have at most limits.max_iov elements, and
+ * buffers are aligned to limits.mem_align (where that is more than 1, the
+ * lengths of a vector's elements are multiples of request_align as well).
+ *
+ * A node whose length is no multiple of request_align has a tail: the bytes
+ * behind the last full block.  For it, and only for it, the rule bends:
+ *   - a read of the last block asks for all of it and thus passes the length
+ *     by less than request_align; bytes past the length are to be zero;
+ *   - a write (or zeroes, or a discard) that covers the tail ends exactly at
+ *     the length, so its own length is no multiple of request_align.  The
+ *     driver stores it without making the node longer: the size of an image
+ *     never changes unless it is truncated or grows by what was written.
+ * While a write of the tail runs, no other request runs in the same 64 KiB:
+ * the driver may do it through the page cache next to direct I/O.
  *
  * All functions run on the loop of the coroutine that called; a driver may be
  * called from several loops at once.
@@ -56,10 +68,14 @@ struct driver {
     /* Releases what co_open made.  The node is flushed and idle. */
     void (*co_close)(struct node *node) co_fn_ptr;
 
-    /* Adjusts @limits, which hold what follows from the children.  Optional. */
+    /*
+     * Adjusts @limits, which hold what follows from the children: alignments
+     * of 1 (a child aligns for itself), the largest opt_mem_align and
+     * opt_transfer, the smallest max_transfer and max_iov.  Optional.
+     */
     void (*limits)(struct node *node, struct node_limits *limits);
 
-    /* Reads past the node's length do not occur. */
+    /* Begins within the node; see the head of this file about its end. */
     int (*co_preadv)(struct node *node, int64_t offset, const struct iovs *dst)
         co_fn_ptr;
     /* @flags: those of write_flags that the caller gave.  Optional: without
@@ -75,8 +91,8 @@ struct driver {
 
     /* Reserves space on the host, so that later writes to the range do not
      * fail with -ENOSPC; content stays.  Optional; without it a success. */
-    int (*co_allocate)(struct node *node, int64_t offset,
-                       int64_t bytes) co_fn_ptr;
+    int (*co_allocate)(struct node *node, int64_t offset, int64_t bytes)
+        co_fn_ptr;
 
     /* Hands caches of our own down.  Optional. */
     int (*co_flush_to_os)(struct node *node) co_fn_ptr;
@@ -121,5 +137,8 @@ const struct driver *driver_nth(unsigned i);
 /* The driver surest of itself, or NULL when none is.  */
 const struct driver *driver_probe(const uint8_t *head, size_t n,
                                   const char *filename);
+/* The name of a well-known format that begins with @head and that no driver
+ * here reads, or NULL. */
+const char *driver_foreign_format(const uint8_t *head, size_t n);
 
 #endif /* BLOCK_DRIVER_H */

@@ -123,8 +123,8 @@ nodiscard int co_fn node_co_allocate(struct node *node, int64_t offset,
 nodiscard int co_fn node_co_flush(struct node *node);
 
 /*
- * What the bytes at @offset are, and how far that holds (at most @bytes).
- * This node only; node_co_status_above() follows the backing chain down to,
+ * What the bytes at @offset are, and how far that holds (at most @bytes; 0,
+ * with BLOCK_EOF, only at and past the end).  This node only; node_co_status_above() follows the backing chain down to,
  * and without, @base (NULL: all of it) and sets *@depth (may be NULL).
  */
 nodiscard int co_fn node_co_block_status(struct node *node, bool precise,

@@ -12,8 +12,8 @@
  *   manual    for tests: completes requests when, how and in the order that
  *             the test says.
  *
- * Errors:    negative errno.  -EINTR and -EAGAIN never leave this layer, nor
- *            does a short count that could be continued.
+ * Errors:    negative errno.  -EINTR and -EAGAIN of an I/O never leave this
+ *            layer, nor does a short count that could be continued.
  * Threading: everything on the loop's home thread.
  */
 #ifndef ENGINE_ENGINE_H
@@ -21,6 +21,7 @@
 
 #include <stdint.h>
 
+#include "base/compiler.h"
 #include "base/iov.h"
 #include "base/list.h"
 #include "co/co.h"
@@ -65,10 +66,20 @@ struct engine_ops {
     void (*free)(struct engine *e);
 };
 
+/* Counters of one engine since it was made. */
+struct engine_stats {
+    uint64_t requests; /* accepted */
+    uint64_t batches;  /* libaio: io_submit calls that took something */
+    uint64_t polled;   /* libaio: completions found without a wake-up */
+    uint64_t blocked;  /* libaio: times the kernel would take no more */
+    uint64_t handed;   /* libaio: requests that went to the thread pool */
+};
+
 /* The head of each engine's own struct. */
 struct engine {
     const struct engine_ops *ops;
     struct loop *loop; /* not owned */
+    struct engine_stats stats;
 };
 
 struct engine_provider {
@@ -85,9 +96,9 @@ struct engine_provider {
 extern const struct engine_provider engine_libaio;  /* "native" */
 extern const struct engine_provider engine_threads; /* "threads" */
 
-/* The provider called @name, or NULL.  Knows "manual" while a test has it. */
+/* The provider called @name, or NULL.  Any thread. */
 const struct engine_provider *engine_provider_find(const char *name);
-/* Adds a provider by name (tests). */
+/* Makes @p known by its name, once; for start-up and tests, one thread. */
 void engine_provider_add(const struct engine_provider *p);
 
 /*
@@ -102,17 +113,33 @@ void engine_provider_add(const struct engine_provider *p);
  */
 int64_t co_fn engine_co_submit(struct engine *e, struct engine_io *io);
 
-/* Runs @call(@opaque) in @loop's thread pool; yields until it returned. */
+/*
+ * Runs @call(@opaque) where it may block (with libaio and threads: in the
+ * loop's thread pool); yields until it returned.
+ */
 int64_t co_fn engine_co_call(struct engine *e, int64_t (*call)(void *opaque),
                              void *opaque);
 
 /* For engines: gives @io its result and wakes its coroutine.  Loop thread. */
 void engine_complete(struct engine_io *io, int64_t result);
 
-/* Do writes and reads of @e on @fd with O_DIRECT need no thread? (info only) */
+/* "libaio", "threads" or "manual": for people. */
 const char *engine_name(const struct engine *e);
 
-/* Bounds of the thread pool of @loop: threads kept, and most threads. */
-void engine_threads_set_bounds(struct loop *loop, int min, int max);
+/*
+ * Bounds of the thread pool of @loop: threads kept while idle (0 at first) and
+ * most threads (64 at first).  With @max 0 requests are done, blocking, on the
+ * loop's own thread, as they are when no thread can be made.  Returns 0, or
+ * -ENOMEM when the loop has no pool yet and none can be made.
+ */
+nodiscard int engine_threads_set_bounds(struct loop *loop, int min, int max);
+
+/* What the thread pool of @loop does now; all 0 when it has none. */
+struct engine_threads_info {
+    int threads; /* alive */
+    int idle;    /* of those, waiting for work */
+    int queued;  /* requests that no thread has taken yet */
+};
+void engine_threads_info(struct loop *loop, struct engine_threads_info *ret);
 
 #endif /* ENGINE_ENGINE_H */

@@ -39,10 +39,11 @@ struct view_opts {
     gid_t gid;
     mode_t mode;      /* of data files when writable; & 0444 when read-only */
     bool direct_io;   /* every open of a data file is direct */
-    bool part_wanted; /* a single-file mount shows partition @part */
+    bool single_file; /* the root is the file itself: the disk, or ... */
+    bool part_wanted; /* ... with @single_file, partition @part */
     unsigned part;
-    bool single_file; /* the root is the file itself */
-    bool unmap;       /* discard=unmap: punching holes frees space */
+    bool unmap;      /* discard=unmap: punching holes frees space */
+    int sector_size; /* logical sector of a block device; 0: an image */
     /* Adds members of its own to the object in info.json; see base/json.h. */
     void (*info)(struct json *out, void *opaque);
     void *opaque;
@@ -50,8 +51,8 @@ struct view_opts {
 
 /*
  * Makes the view of @be (not owned; outlives the view) and reads its partition
- * tables.  What is wrong with them is logged as warnings.  Returns 0, or
- *   -EIO     the table could not be read
+ * tables.  What is wrong with them is logged as warnings; a disk whose table
+ * cannot be read is shown without partitions.  Returns 0, -ENOMEM, or
  *   -ENOENT  opts->part is not there; *@err lists what is
  */
 nodiscard int co_fn view_co_new(struct backend *be,
@@ -61,32 +62,42 @@ void view_free(struct view *v); /* NULL is fine; no file is open */
 
 /* -- Attributes and names ------------------------------------------------ */
 
+/*
+ * Inode numbers are never used twice in the life of a view.  All functions
+ * that take one return -ESTALE when that file has vanished.
+ */
 struct view_attr {
     uint64_t ino;
     mode_t mode; /* with the file type */
     unsigned nlink;
     uid_t uid;
     gid_t gid;
-    int64_t size;
+    int64_t size;      /* 0 for text, which is made at open */
     int64_t allocated; /* bytes on the host; st_blocks is this / 512 */
     int64_t blksize;
     struct timespec atime, mtime, ctime;
 };
 
+/* -ENOENT must not be cached: new names are not announced. */
 nodiscard int co_fn view_co_lookup(struct view *v, uint64_t parent,
                                    const char *name, struct view_attr *ret);
 nodiscard int co_fn view_co_getattr(struct view *v, uint64_t ino,
                                     struct view_attr *ret);
 
 enum view_set {
-    VIEW_SET_SIZE = 1 << 0, /* `disk` of an image that can change its size */
+    VIEW_SET_SIZE = 1 << 0, /* `disk` of an image that can grow */
     VIEW_SET_MODE = 1 << 1, /* for this mount only */
     VIEW_SET_ATIME = 1 << 2,
     VIEW_SET_MTIME = 1 << 3, /* for this mount, until the next write */
 };
 
-/* Changes what @what says of @attr; @ret are the attributes afterwards.
- * -EPERM: owner, or size of a partition; -EROFS. */
+/*
+ * Changes what @what says of @attr; @ret are the attributes afterwards.
+ *   -EPERM  another size of a partition, or a smaller one of the disk: no
+ *           stray truncation destroys data (open(2) with O_TRUNC had better
+ *           be ignored, as block devices do)
+ *   -EROFS  read-only
+ */
 nodiscard int co_fn view_co_setattr(struct view *v, uint64_t ino, unsigned what,
                                     const struct view_attr *attr,
                                     struct view_attr *ret);
@@ -122,7 +133,7 @@ struct view_file {
     struct view *view;
     uint64_t ino;
     unsigned flags;   /* enum view_open_flags */
-    const char *text; /* made at open; NULL: data of the backend */
+    const char *text; /* made at open, @bytes long; NULL: backend's data */
     int64_t offset;   /* of the window in the backend */
     int64_t bytes;    /* of the window or the text; -1: to the backend's end */
     bool direct_io;   /* each request comes here, none is cached */
@@ -131,8 +142,7 @@ struct view_file {
 
 nodiscard int co_fn view_co_open(struct view *v, uint64_t ino, unsigned flags,
                                  struct view_file **ret);
-/* The last close.  A table that was written is read again, unless a partition
- * is open. */
+/* The last close; does what view_co_close() does, for what came after it. */
 void co_fn view_co_release(struct view_file *f);
 
 /* The length of the window now. */
@@ -144,14 +154,22 @@ int64_t view_file_readable(const struct view_file *f, int64_t offset,
 
 /*
  * Marks [@offset, @offset + @bytes) as about to be changed through @f; each
- * writing request calls it before it is queued.  Returns 0, -EBADF (not open
- * for writing), or -ENOSPC when it begins at or passes the end.  Cheap.
+ * writing request (data, zeroes, discard) calls it before it is queued.
+ * Cheap.  Returns how many of @bytes may be written: fewer when the range
+ * passes the end (a short write, as on a block device of Linux), or
+ *   -EBADF   not open for writing
+ *   -EINVAL  a negative offset or length
+ *   -ENOSPC  it begins at or past the end (and @bytes > 0)
  */
-nodiscard int view_file_will_write(struct view_file *f, int64_t offset,
-                                   int64_t bytes);
+nodiscard int64_t view_file_will_write(struct view_file *f, int64_t offset,
+                                       int64_t bytes);
 
-/* close(2) of one descriptor: others may now see what was written.  Returns
- * the first write error since the last call on this open file, or 0. */
+/*
+ * close(2) of one descriptor: other files may now see what was written, and a
+ * partition table written through `disk` is read again, unless a partition is
+ * open; then that happens when the last partition is released.  Returns the
+ * first write error since the last call on this open file, or 0.
+ */
 nodiscard int co_fn view_co_close(struct view_file *f);
 
 /* Everything written is durable, or the first write error since the last
@@ -163,27 +181,36 @@ nodiscard int64_t co_fn view_co_seek(struct view_file *f, int64_t offset,
                                      bool data);
 
 /* Reserves space (mode 0 of fallocate(2)): within the device it succeeds;
- * past the end, it grows `disk` when @grow and the image can. */
+ * past the end, it grows `disk` when @grow and the image can, else it is
+ * -ENOSPC. */
 nodiscard int co_fn view_co_allocate(struct view_file *f, int64_t offset,
                                      int64_t bytes, bool grow);
 
-/* Copies between two open files of one view; returns bytes copied. */
+/* Copies between two open files of one view; returns bytes copied, which may
+ * be fewer; 0 at the end of @src.  -EINVAL: the ranges share bytes. */
 nodiscard int64_t co_fn view_co_copy(struct view_file *src, int64_t src_offset,
                                      struct view_file *dst, int64_t dst_offset,
                                      int64_t bytes);
 
 /* -- What the kernel must forget ----------------------------------------- */
 
-/* Set by the front.  Called from coroutines; must not wait for the kernel. */
+/*
+ * Called from coroutines with the view locked: they must neither wait for the
+ * kernel nor call the view.  Promises about cached data do not depend on how
+ * soon the kernel is told; files that are open the whole time do.
+ */
 struct view_events {
+    /* Pages of [@offset, @offset + @bytes) of @ino are out of date. */
     void (*data_changed)(void *opaque, uint64_t ino, int64_t offset,
                          int64_t bytes);
+    /* @name in directory @parent is not, or means something else now. */
     void (*entry_gone)(void *opaque, uint64_t parent, const char *name);
     void *opaque;
 };
+/* By the front, before it serves the view. */
 void view_set_events(struct view *v, const struct view_events *events);
 
-/* Are all files but those of the daemon itself closed?  Any thread. */
+/* How many files are open.  Any thread. */
 unsigned view_open_files(const struct view *v);
 
 #endif /* VIEW_VIEW_H */

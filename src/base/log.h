@@ -10,6 +10,7 @@
 #define BASE_LOG_H
 
 #include <glib.h>
+#include <inttypes.h>
 #include <stdbool.h>
 
 #include "base/compiler.h"

@@ -1,0 +1,450 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * front: the life of a mount: mount, INIT, one worker per loop, the end.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/fuse.h>
+#include <poll.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "base/cleanup.h"
+#include "base/error.h"
+#include "base/log.h"
+#include "front/front_priv.h"
+#include "front/mountpoint.h"
+
+/* INIT flags newer than Debian 12's headers. */
+#define INIT_DIRECT_IO_ALLOW_MMAP (UINT64_C(1) << 36)
+#define DEFAULT_MAX_BACKGROUND    256
+#define INIT_TIMEOUT_MS           10000
+
+/* -- What libfuse reads and writes with */
+
+/* libfuse's own receive loop is not used. */
+static ssize_t front_read(int fd, void *buf, size_t size, void *userdata)
+{
+    return read(fd, buf, size);
+}
+
+static uint64_t wanted_flags(const struct front *f)
+{
+    return (INIT_DIRECT_IO_ALLOW_MMAP | f->transport->want(f->kernel_offers)) &
+           f->kernel_offers;
+}
+
+/* libfuse 3.14 knows flags up to bit 31: adds ours to its answer to INIT. */
+static void patch_init(const struct front *f, const struct iovec *iov, int n)
+{
+    struct fuse_init_out *out;
+    uint64_t want = wanted_flags(f);
+
+    if (n < 2 || iov[1].iov_len < sizeof(*out)) {
+        return;
+    }
+    out = iov[1].iov_base;
+    out->flags |= (uint32_t)want;
+    if (want >> 32) {
+        out->flags |= FUSE_INIT_EXT;
+        out->flags2 |= (uint32_t)(want >> 32);
+    }
+}
+
+/*
+ * Answers go to where their request came from.  Whatever is not the answer of
+ * the slot at hand goes to the session's own descriptor: the answer to INIT,
+ * and notifications, whose unique is 0.
+ */
+static ssize_t front_writev(int fd, struct iovec *iov, int n, void *userdata)
+{
+    struct front *f = userdata;
+    const struct fuse_out_header *out = iov[0].iov_base;
+    struct slot *s = slot_in_reply;
+
+    if (s && out->unique == s->unique) {
+        ssize_t rc = f->transport->reply(s, iov, n);
+
+        if (rc < 0) {
+            errno = (int)-rc;
+            return -1;
+        }
+        return rc;
+    }
+    if (!f->init_replied && out->unique != 0) {
+        f->init_replied = true;
+        patch_init(f, iov, n);
+    }
+    return writev(fd, iov, n);
+}
+
+static const struct fuse_custom_io front_io = {
+    .read = front_read,
+    .writev = front_writev,
+};
+
+void front_process(struct slot *s, size_t bytes)
+{
+    struct fuse_buf buf = {.size = bytes, .mem = s->payload - SLOT_HEADER};
+
+    slot_in_process = s;
+    fuse_session_process_buf(s->worker->front->session, &buf);
+    slot_in_process = NULL;
+    /* FORGET, and what libfuse answered by itself (ENOSYS). */
+    if (!s->async) {
+        slot_put(s);
+    }
+}
+
+/* -- Mounting */
+
+static void add_arg(struct fuse_args *args, const char *arg)
+{
+    (void)fuse_opt_add_arg(args, "-o");
+    (void)fuse_opt_add_arg(args, arg);
+}
+
+/* A comma or a backslash in a value must be escaped for libfuse. */
+static char *fsname_option(const char *fsname)
+{
+    GString *s = g_string_new("fsname=");
+
+    for (; *fsname; fsname++) {
+        if (*fsname == ',' || *fsname == '\\') {
+            g_string_append_c(s, '\\');
+        }
+        g_string_append_c(s, *fsname);
+    }
+    return g_string_free(s, FALSE);
+}
+
+static void front_make_args(struct front *f, const struct front_opts *opts)
+{
+    g_autofree char *fsname = fsname_option(opts->fsname);
+
+    (void)fuse_opt_add_arg(&f->args, "coblk");
+    add_arg(&f->args, fsname);
+    add_arg(&f->args, "subtype=coblk");
+    add_arg(&f->args, "default_permissions");
+    if (opts->rdonly) {
+        add_arg(&f->args, "ro");
+    }
+    if (opts->allow_other) {
+        add_arg(&f->args, "allow_other");
+    }
+    if (opts->fuse_options && *opts->fuse_options) {
+        add_arg(&f->args, opts->fuse_options);
+    }
+    if (opts->debug) {
+        (void)fuse_opt_add_arg(&f->args, "-d");
+    }
+}
+
+/*
+ * libfuse and fusermount3 say on standard error why a mount failed, and return
+ * only that it did.  Catches what they say, so that the caller can report it
+ * once.  No other thread may write to standard error meanwhile.
+ */
+static int mount_quietly(struct front *f, char **ret_said)
+{
+    auto_close int said = memfd_create("said", MFD_CLOEXEC);
+    auto_close int saved = fcntl(STDERR_FILENO, F_DUPFD_CLOEXEC, 3);
+    char buf[512];
+    ssize_t n;
+    int rc;
+
+    if (said < 0 || saved < 0 || dup2(said, STDERR_FILENO) < 0) {
+        return fuse_session_mount(f->session, f->mountpoint);
+    }
+    rc = fuse_session_mount(f->session, f->mountpoint);
+    (void)dup2(saved, STDERR_FILENO);
+    n = pread(said, buf, sizeof(buf) - 1, 0);
+    buf[n > 0 ? n : 0] = '\0';
+    buf[strcspn(buf, "\n")] = '\0';
+    *ret_said = g_strdup(buf);
+    return rc;
+}
+
+static int front_mount_session(struct front *f, GError **err)
+{
+    g_autofree char *said = NULL;
+    const char *why;
+
+    if (mount_quietly(f, &said) == 0) {
+        return 0;
+    }
+    why = said && *said ? said : g_strerror(errno);
+    if (strstr(why, "user_allow_other")) {
+        return error_set(err, -EPERM,
+                         "%s: allow_other is for root, or for everybody when "
+                         "/etc/fuse.conf says user_allow_other",
+                         f->mountpoint);
+    }
+    return error_set(err, -EIO, "%s: cannot mount: %s", f->mountpoint, why);
+}
+
+int front_mount(const char *mountpoint, const struct front_opts *opts,
+                struct front **ret, GError **err)
+{
+    struct front *f;
+    int rc;
+
+    rc = mountpoint_prepare(mountpoint, err);
+    if (rc < 0) {
+        return rc;
+    }
+    f = g_new0(struct front, 1);
+    f->devfd = -1;
+    f->mountpoint = realpath(mountpoint, NULL);
+    f->transport = &transport_dev;
+    f->opts = *opts;
+    if (f->opts.max_background == 0) {
+        f->opts.max_background = DEFAULT_MAX_BACKGROUND;
+    }
+    front_make_args(f, opts);
+    f->session = fuse_session_new(&f->args, &front_ops, sizeof(front_ops), f);
+    rc = f->session ? front_mount_session(f, err)
+                    : error_set(err, -EINVAL,
+                                "%s: FUSE does not know an option of '%s'",
+                                mountpoint, opts->fuse_options);
+    if (rc == 0) {
+        f->mounted = true;
+        f->devfd = fuse_session_fd(f->session);
+        rc = fuse_session_custom_io(f->session, &front_io, f->devfd);
+        if (rc < 0) {
+            (void)error_set_errno(err, rc, "%s: cannot take over /dev/fuse",
+                                  mountpoint);
+        }
+    }
+    if (rc < 0) {
+        front_free(f);
+        return rc;
+    }
+    *ret = f;
+    return 0;
+}
+
+/* -- INIT */
+
+/* Reads one request of the session's descriptor and gives it to libfuse, which
+ * answers INIT at once. */
+static int front_take_init(struct front *f, char *buf, size_t size)
+{
+    struct pollfd p = {.fd = f->devfd, .events = POLLIN};
+    const struct fuse_in_header *in = (void *)buf;
+    const struct fuse_init_in *arg = (void *)(in + 1);
+    struct fuse_buf fbuf = {.mem = buf};
+    ssize_t n;
+
+    if (poll(&p, 1, INIT_TIMEOUT_MS) <= 0) {
+        return -ETIMEDOUT;
+    }
+    n = read(f->devfd, buf, size);
+    if (n < 0) {
+        return errno == EINTR || errno == EAGAIN ? 0 : -errno;
+    }
+    if (in->opcode != FUSE_INIT || (size_t)n < sizeof(*in) + sizeof(*arg)) {
+        return -EPROTO;
+    }
+    f->kernel_offers = arg->flags;
+    if (arg->flags & FUSE_INIT_EXT) {
+        f->kernel_offers |= (uint64_t)arg->flags2 << 32;
+    }
+    fbuf.size = (size_t)n;
+    fuse_session_process_buf(f->session, &fbuf);
+    return 0;
+}
+
+static int front_init(struct front *f)
+{
+    size_t size = SLOT_HEADER + SLOT_MAX_PAYLOAD + 4096;
+    g_autofree char *buf = g_malloc(size);
+    int rc = 0;
+
+    (void)fcntl(f->devfd, F_SETFL, O_NONBLOCK);
+    while (!f->init_done && rc == 0) {
+        rc = front_take_init(f, buf, size);
+    }
+    return rc;
+}
+
+/* -- Workers */
+
+/* Runs on the worker's loop. */
+struct worker_call {
+    struct worker *w;
+    struct backend *be;
+    int rc;
+};
+
+static void co_worker_start(void *opaque)
+{
+    struct worker_call *call = opaque;
+    struct worker *w = call->w;
+
+    w->fd = -1;
+    slots_init(w);
+    w->queue =
+        queue_new(call->be, w->front->opts.no_merge ? QUEUE_NO_MERGE : 0);
+    call->rc = w->front->transport->start(w);
+}
+
+static void co_worker_stop(void *opaque)
+{
+    struct worker_call *call = opaque;
+    struct worker *w = call->w;
+
+    co_assert_role();
+    w->front->transport->stop(w);
+    while (w->n_busy > 0) {
+        w->stopper = co_self();
+        co_yield(); /* slot_put() wakes us when the last one is free */
+        w->stopper = NULL;
+    }
+    slots_fini(w);
+    queue_free(w->queue);
+    w->queue = NULL;
+    if (w->fd >= 0) {
+        (void)close(steal_fd(&w->fd));
+    }
+}
+
+static int worker_start(struct front *f, struct worker *w, struct loop *loop)
+{
+    struct worker_call call = {.w = w, .be = f->backend};
+    int rc;
+
+    w->front = f;
+    w->loop = loop;
+    rc = loop_co_run_blocking(loop, co_worker_start, &call);
+    return rc < 0 ? rc : call.rc;
+}
+
+int front_start(struct front *f, struct view *view, struct backend *be,
+                struct loop *const *loops, unsigned n,
+                void (*ended)(void *opaque), void *opaque, GError **err)
+{
+    struct view_events events = {
+        .data_changed = notifier_data,
+        .entry_gone = notifier_entry,
+    };
+    int rc;
+
+    f->view = view;
+    f->backend = be;
+    f->ended = ended;
+    f->opaque = opaque;
+    rc = front_init(f);
+    f->workers = g_new0(struct worker, n);
+    f->n_workers = n;
+    for (unsigned i = 0; i < n && rc == 0; i++) {
+        rc = worker_start(f, &f->workers[i], loops[i]);
+    }
+    if (rc < 0) {
+        return error_set_errno(err, rc,
+                               "%s: the kernel does not speak FUSE "
+                               "with us",
+                               f->mountpoint);
+    }
+    f->notifier = notifier_new(f);
+    events.opaque = f->notifier;
+    view_set_events(view, &events);
+    return 0;
+}
+
+void front_has_ended(struct front *f)
+{
+    if (!atomic_exchange(&f->has_ended, true)) {
+        f->mounted = false;
+        f->ended(f->opaque);
+    }
+}
+
+/* -- Interrupts */
+
+struct interrupt {
+    struct worker *w;
+    uint64_t unique;
+};
+
+/* Only a request that has not left the queue can be taken back; others are on
+ * their way and end soon. */
+static void worker_interrupt(void *opaque)
+{
+    struct interrupt *i = opaque;
+    struct slot *s;
+
+    list_for_each(s, &i->w->busy_slots, link) {
+        if (s->unique == i->unique && s->io.held) {
+            (void)queue_cancel(i->w->queue, &s->io);
+            break;
+        }
+    }
+    g_free(i);
+}
+
+void front_interrupt(struct front *f, uint64_t unique)
+{
+    for (unsigned n = 0; n < f->n_workers; n++) {
+        struct interrupt *i = g_new(struct interrupt, 1);
+
+        *i = (struct interrupt){&f->workers[n], unique};
+        if (f->workers[n].loop == loop_current()) {
+            worker_interrupt(i);
+        } else {
+            bh_oneshot(f->workers[n].loop, worker_interrupt, i);
+        }
+    }
+}
+
+/* -- The end */
+
+int front_unmount(struct front *f, bool lazy)
+{
+    return mountpoint_unmount(f->mountpoint, lazy, NULL);
+}
+
+void front_stop(struct front *f)
+{
+    for (unsigned i = 0; i < f->n_workers; i++) {
+        struct worker_call call = {.w = &f->workers[i]};
+
+        /* Without memory for a coroutine there is no way to wait: leave the
+         * worker as it is rather than free what is in use. */
+        if (f->workers[i].loop &&
+            loop_co_run_blocking(f->workers[i].loop, co_worker_stop, &call) <
+                0) {
+            log_error("%s: out of memory while unmounting", f->mountpoint);
+        }
+    }
+    if (f->view) {
+        view_set_events(f->view, &(struct view_events){0});
+    }
+    notifier_free(f->notifier);
+    f->notifier = NULL;
+}
+
+void front_free(struct front *f)
+{
+    if (!f) {
+        return;
+    }
+    if (f->mounted && f->devfd >= 0) {
+        (void)mountpoint_unmount(f->mountpoint, true, NULL);
+    }
+    if (f->session) {
+        fuse_session_destroy(f->session); /* closes devfd */
+    }
+    fuse_opt_free_args(&f->args);
+    g_free(f->workers);
+    free(f->mountpoint);
+    g_free(f);
+}
+
+const char *front_mountpoint(const struct front *f)
+{
+    return f->mountpoint;
+}

@@ -1,0 +1,132 @@
+/* SPDX-License-Identifier: MIT */
+
+#include "front/mountpoint.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <string.h>
+#include <sys/mount.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "base/cleanup.h"
+#include "base/error.h"
+
+/* Runs fusermount3; returns 0, or -EBUSY / -EPERM with what it said. */
+static int fusermount_unmount(const char *mountpoint, bool lazy, GError **err)
+{
+    const char *argv[] = {"fusermount3",
+                          "-u",
+                          lazy ? "-z" : "--",
+                          lazy ? "--" : mountpoint,
+                          lazy ? mountpoint : NULL,
+                          NULL};
+    g_autofree char *said = NULL;
+    g_autoptr(GError) spawn = NULL;
+    int status = 0;
+
+    if (!g_spawn_sync(NULL, (char **)argv, NULL,
+                      G_SPAWN_SEARCH_PATH | G_SPAWN_STDOUT_TO_DEV_NULL, NULL,
+                      NULL, NULL, &said, &status, &spawn)) {
+        return error_set(err, -ENOENT,
+                         "%s: cannot run fusermount3 (%s); install the "
+                         "package fuse3",
+                         mountpoint, spawn->message);
+    }
+    if (status != 0) {
+        return error_set(err, strstr(said, "busy") ? -EBUSY : -EPERM, "%s: %s",
+                         mountpoint, g_strstrip(said));
+    }
+    return 0;
+}
+
+int mountpoint_unmount(const char *mountpoint, bool lazy, GError **err)
+{
+    int flags = UMOUNT_NOFOLLOW | (lazy ? MNT_DETACH : 0);
+
+    if (umount2(mountpoint, flags) == 0) {
+        return 0;
+    }
+    if (errno == EPERM) {
+        return fusermount_unmount(mountpoint, lazy, err);
+    }
+    return error_set_errno(err, -errno, "%s: cannot unmount", mountpoint);
+}
+
+/* A mount whose daemon has died answers ENOTCONN to everything. */
+static int mountpoint_clear_dead(const char *mountpoint, GError **err)
+{
+    struct stat st;
+
+    if (stat(mountpoint, &st) == 0 ||
+        (errno != ENOTCONN && errno != ECONNABORTED)) {
+        return 0;
+    }
+    return mountpoint_unmount(mountpoint, true, err);
+}
+
+static int mountpoint_check_access(const char *mountpoint,
+                                   const struct stat *st, GError **err)
+{
+    if (geteuid() != 0 && access(mountpoint, W_OK) < 0) {
+        return error_set(err, -EACCES,
+                         "%s: you may not write here, so you may not mount "
+                         "here; choose a directory of your own",
+                         mountpoint);
+    }
+    if (!S_ISDIR(st->st_mode) && !S_ISREG(st->st_mode)) {
+        return error_set(err, -ENOTDIR,
+                         "%s: neither a directory nor a regular file; mount "
+                         "on one of these",
+                         mountpoint);
+    }
+    return 0;
+}
+
+static int mountpoint_check_system(GError **err)
+{
+    auto_close int fd = open("/dev/fuse", O_RDWR | O_CLOEXEC);
+    g_autofree char *helper = NULL;
+
+    if (fd < 0 && errno != EACCES && errno != EPERM) {
+        return error_set_errno(err, -errno,
+                               "/dev/fuse cannot be opened; load the module "
+                               "with 'modprobe fuse', or give the container "
+                               "--device /dev/fuse");
+    }
+    if (geteuid() == 0) {
+        return 0;
+    }
+    helper = g_find_program_in_path("fusermount3");
+    if (!helper) {
+        return error_set(err, -ENOENT,
+                         "fusermount3 is not installed, and without it only "
+                         "root can mount; install the package fuse3");
+    }
+    return 0;
+}
+
+int mountpoint_prepare(const char *mountpoint, GError **err)
+{
+    struct stat st;
+    int rc;
+
+    rc = mountpoint_check_system(err);
+    if (rc == 0) {
+        rc = mountpoint_clear_dead(mountpoint, err);
+    }
+    if (rc < 0) {
+        return rc;
+    }
+    if (stat(mountpoint, &st) < 0) {
+        rc = -errno;
+        if (rc == -ENOENT) {
+            return error_set(err, rc,
+                             "%s: no such directory; create it with "
+                             "'mkdir %s'",
+                             mountpoint, mountpoint);
+        }
+        return error_set_errno(err, rc, "%s", mountpoint);
+    }
+    return mountpoint_check_access(mountpoint, &st, err);
+}

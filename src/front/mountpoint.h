@@ -1,0 +1,30 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * mountpoint: what must be right before a mount, and how it is taken away.
+ *
+ * Errors:    GError, one line with the remedy; the negative errno is returned.
+ * Threading: the controlling thread.  Blocks.
+ */
+#ifndef FRONT_MOUNTPOINT_H
+#define FRONT_MOUNTPOINT_H
+
+#include <glib.h>
+#include <stdbool.h>
+
+#include "base/compiler.h"
+
+/*
+ * Checks that @mountpoint can be mounted on; a dead mount that is in the way
+ * is taken away first.  Returns 0, or
+ *   -ENOENT   not there, or no fusermount3, or no /dev/fuse
+ *   -ENOTDIR  neither a directory nor a regular file
+ *   -EACCES   an ordinary user who may not write there
+ */
+nodiscard int mountpoint_prepare(const char *mountpoint, GError **err);
+
+/* Unmounts, with the help of fusermount3 for an ordinary user; @lazy detaches
+ * at once and lets open files go on.  Returns 0, -EBUSY, -EPERM, -EINVAL (not
+ * a mount) or -ENOENT (no fusermount3). */
+int mountpoint_unmount(const char *mountpoint, bool lazy, GError **err);
+
+#endif /* FRONT_MOUNTPOINT_H */

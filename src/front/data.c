@@ -77,20 +77,24 @@ void op_write(fuse_req_t req, fuse_ino_t ino, const char *buf, size_t size,
 {
     struct slot *s = slot_claim(req);
     struct view_file *file = file_of(fi);
-    int rc = view_file_will_write(file, off, (int64_t)size);
+    int64_t bytes = view_file_will_write(file, off, (int64_t)size);
 
     trace(FRONT,
           "write unique=%" PRIu64 " ino=%" PRIu64 " offset=%" PRId64
           " bytes=%zu",
           s->unique, (uint64_t)ino, (int64_t)off, size);
-    if (rc < 0 || size == 0) {
-        reply_err(s, rc);
+    if (bytes < 0) {
+        reply_err(s, (int)bytes);
+        return;
+    }
+    if (bytes == 0) {
+        reply_written(s, 0);
         return;
     }
     s->io = (struct queue_req){
         .op = BACKEND_WRITE,
         .offset = file->offset + off,
-        .bytes = (int64_t)size,
+        .bytes = bytes,
         .buf = (char *)buf, /* points into our own payload */
         /* The kernel passes the flags of the open file, and O_DSYNC also for
          * a single write with RWF_DSYNC. */
@@ -114,7 +118,7 @@ void op_fallocate(fuse_req_t req, fuse_ino_t ino, int mode, off_t offset,
 {
     struct slot *s = slot_claim(req);
     int how = mode & ~FALLOC_FL_KEEP_SIZE;
-    int rc;
+    int64_t writable;
 
     s->file = file_of(fi);
     s->offset = offset;
@@ -132,9 +136,9 @@ void op_fallocate(fuse_req_t req, fuse_ino_t ino, int mode, off_t offset,
     if (how == FALLOC_FL_PUNCH_HOLE) {
         length = view_file_readable(s->file, offset, length);
     }
-    rc = length ? view_file_will_write(s->file, offset, length) : 0;
-    if (rc < 0 || length == 0) {
-        reply_err(s, rc);
+    writable = length ? view_file_will_write(s->file, offset, length) : 0;
+    if (writable < length || length == 0) {
+        reply_err(s, writable < 0 ? (int)writable : length ? -ENOSPC : 0);
         return;
     }
     s->io = (struct queue_req){

@@ -44,12 +44,17 @@ enum driver_traits {
     DRIVER_GROWS = 1 << 2,  /* a write past the end makes it longer */
 };
 
+struct image_ops;
+
 struct driver {
     const char *name;      /* as in format=NAME and driver=NAME */
     size_t state_size;     /* of node_state(); zeroed before co_open */
     unsigned traits;       /* enum driver_traits */
     unsigned write_flags;  /* of enum req_flags: understood by co_pwritev */
     unsigned zeroes_flags; /* understood by co_pwrite_zeroes */
+
+    /* What an image format can do besides; see block/image.h.  Optional. */
+    const struct image_ops *image;
 
     /*
      * How sure this driver is, 0 to 100, that a file that begins with @n

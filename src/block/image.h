@@ -1,0 +1,118 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * image: what image formats can do besides I/O: create, describe, check,
+ * snapshot, change.  The table hangs off a driver; tool/ calls it.
+ *
+ * Units:     bytes.
+ * Errors:    a negative errno and a GError, one line with file and remedy.
+ * Threading: coroutines; the node is used by nobody else meanwhile unless a
+ *            comment says otherwise.
+ */
+#ifndef BLOCK_IMAGE_H
+#define BLOCK_IMAGE_H
+
+#include <glib.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/options.h"
+#include "block/block.h"
+#include "co/co.h"
+
+struct json;
+struct node;
+
+/* An option of create and amend, for checking and for help. */
+struct image_option {
+    const char *name;
+    const char *help;  /* one line: what it does and what it may be */
+    const char *value; /* the default, or NULL */
+    bool amend;        /* can be changed later */
+};
+
+struct image_measure {
+    int64_t required;        /* bytes of a new image that holds the data */
+    int64_t fully_allocated; /* and of one that is full */
+    int64_t bitmaps;         /* -1: the format has none */
+};
+
+enum image_fix {
+    IMAGE_FIX_LEAKS = 1 << 0,
+    IMAGE_FIX_ERRORS = 1 << 1,
+};
+
+/* Results of a check, named as in the JSON output; -1: not known. */
+struct image_check {
+    int64_t check_errors; /* could not be checked: I/O errors, no memory */
+    int64_t corruptions, leaks;
+    int64_t corruptions_fixed, leaks_fixed;
+    int64_t image_end_offset;
+    int64_t total_clusters, allocated_clusters;
+    int64_t fragmented_clusters, compressed_clusters;
+    /* Receives each finding as one line; may be NULL. */
+    void (*report)(void *opaque, const char *line);
+    void *opaque;
+};
+
+struct image_snapshot {
+    char *id, *name; /* owned */
+    int64_t vm_state_bytes;
+    int64_t date_sec, date_nsec;
+    int64_t vm_clock_ns;
+    int64_t icount;     /* -1: none */
+    int64_t disk_bytes; /* virtual size when it was taken */
+};
+
+struct image_info {
+    int64_t cluster_size; /* 0: none */
+    bool dirty, corrupt, encrypted, compressed;
+    char *backing_filename;      /* as written in the image, or NULL */
+    char *backing_format;        /* or NULL */
+    char *full_backing_filename; /* resolved against the image, or NULL */
+};
+void image_info_fini(struct image_info *info);
+
+/* Receives progress, 0 to @total in any unit. */
+typedef void image_progress_fn(void *opaque, int64_t done, int64_t total);
+
+/* All are optional: without one, the format cannot do that. */
+struct image_ops {
+    const struct image_option *options; /* ends with a name of NULL */
+
+    /* Makes a new image of @bytes in file @filename, or in the host file that
+     * exists there, which it empties.  Takes its options out of @options. */
+    int (*co_create)(const char *filename, int64_t bytes,
+                     struct options *options, GError **err) co_fn_ptr;
+    /* How large an image of @bytes, or of the data of @src (may be NULL),
+     * would be with @options. */
+    int (*co_measure)(struct options *options, int64_t bytes, struct node *src,
+                      struct image_measure *ret, GError **err) co_fn_ptr;
+    int (*co_info)(struct node *node, struct image_info *ret) co_fn_ptr;
+    /* Adds the members of "format-specific" / "data", keys as qemu-img's. */
+    void (*info_json)(struct node *node, struct json *out);
+    /* Checks, and repairs as @fix (enum image_fix) says. */
+    int (*co_check)(struct node *node, unsigned fix, struct image_check *ret,
+                    GError **err) co_fn_ptr;
+    int (*co_amend)(struct node *node, struct options *options, bool force,
+                    image_progress_fn *progress, void *opaque, GError **err)
+        co_fn_ptr;
+    int (*co_change_backing)(struct node *node, const char *filename,
+                             const char *format, GError **err) co_fn_ptr;
+    /* Forgets all data, so that everything reads from the backing file. */
+    int (*co_make_empty)(struct node *node) co_fn_ptr;
+
+    /* *@ret is an array of struct image_snapshot. */
+    int (*co_snapshot_list)(struct node *node, GArray **ret) co_fn_ptr;
+    int (*co_snapshot_create)(struct node *node, const char *name, GError **err)
+        co_fn_ptr;
+    /* @id is an id or a name. */
+    int (*co_snapshot_apply)(struct node *node, const char *id, GError **err)
+        co_fn_ptr;
+    int (*co_snapshot_delete)(struct node *node, const char *id, GError **err)
+        co_fn_ptr;
+    /* Shows the data of a snapshot instead of the newest, read-only. */
+    int (*co_snapshot_load)(struct node *node, const char *id, GError **err)
+        co_fn_ptr;
+};
+
+#endif /* BLOCK_IMAGE_H */

@@ -266,25 +266,32 @@ static void gpt_clear(struct gpt_copy *c)
     memset(c, 0, sizeof(*c));
 }
 
+/*
+ * Looks for the backup where the primary says that it is, if that can be
+ * believed, and then in the last sector.
+ */
 static int gpt_load_backup(struct part_scan *s, int sector_size,
                            const struct gpt_copy *primary, struct gpt_copy *c)
 {
-    uint64_t sectors = part_sectors(s, sector_size);
+    uint64_t last = part_sectors(s, sector_size) - 1; /* wraps: none */
+    struct gpt_copy other = {.state = GPT_BAD};
     int rc;
 
-    if (primary->header_ok && primary->other_lba > 1) {
-        rc = gpt_load(s, sector_size, primary->other_lba, c);
-        if (rc < 0 || c->state == GPT_WHOLE ||
-            primary->other_lba == sectors - 1) {
-            return rc;
-        }
+    if (!primary->header_ok || primary->other_lba <= 1) {
+        return gpt_load(s, sector_size, last, c);
+    }
+    rc = gpt_load(s, sector_size, primary->other_lba, c);
+    if (rc < 0 || c->state == GPT_WHOLE || primary->other_lba == last) {
+        return rc;
+    }
+    rc = gpt_load(s, sector_size, last, &other);
+    if (other.state > c->state) {
         gpt_clear(c);
+        *c = other;
+    } else {
+        gpt_clear(&other);
     }
-    if (sectors < 3) {
-        gpt_reject(c, "the disk is too small for it");
-        return 0;
-    }
-    return gpt_load(s, sector_size, sectors - 1, c);
+    return rc;
 }
 
 static void gpt_check_entry(struct part_scan *s, const struct gpt_copy *c,

@@ -7,6 +7,7 @@
 #include <assert.h>
 #include <errno.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "base/align.h"
 #include "part/part_priv.h"
@@ -170,12 +171,30 @@ static int part_scan_tables(struct part_scan *s)
     return part_check_overlaps(s);
 }
 
+/*
+ * Reads the start of the disk.  When a part of it cannot be read, the first
+ * sector alone has to do: it tells whether there is a backup to look for.
+ */
+static int part_read_head(const struct part_source *src, uint8_t *head)
+{
+    int rc;
+
+    if (src->size == 0) {
+        return 0;
+    }
+    rc = src->read(src->opaque, 0, head, min_i64(src->size, PART_HEAD_BYTES));
+    if (rc < 0) {
+        memset(head, 0, PART_HEAD_BYTES);
+        rc = src->read(src->opaque, 0, head, min_i64(src->size, 512));
+    }
+    return rc;
+}
+
 int part_table_read(const struct part_source *src, struct part_table **ret)
 {
     g_autofree uint8_t *head = g_try_malloc0(PART_HEAD_BYTES);
     struct part_table *t = g_try_new0(struct part_table, 1);
     struct part_scan s = {.src = src, .table = t, .head = head};
-    int64_t bytes = min_i64(src->size, PART_HEAD_BYTES);
     int rc = -ENOMEM;
 
     assert(src->sector_size == 0 || src->sector_size == 512 ||
@@ -186,11 +205,9 @@ int part_table_read(const struct part_source *src, struct part_table **ret)
     }
     t->sector_size = src->sector_size ? src->sector_size : 512;
 
-    if (bytes > 0) {
-        rc = src->read(src->opaque, 0, head, bytes);
-        if (rc < 0) {
-            goto fail;
-        }
+    rc = part_read_head(src, head);
+    if (rc < 0) {
+        goto fail;
     }
     rc = part_scan_tables(&s);
     if (rc < 0) {

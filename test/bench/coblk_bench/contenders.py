@@ -253,7 +253,11 @@ def _unmount(mountpoint, lazy=False):
     if not _is_mounted(mountpoint):
         return
     command = ['fusermount3', '-u', *(['-z'] if lazy else []), mountpoint]
-    subprocess.run(command, check=False, capture_output=True)
+    try:
+        subprocess.run(command, check=False, capture_output=True,
+                       timeout=STOP_S)
+    except subprocess.TimeoutExpired:
+        pass  # a daemon that hangs; stop() is about to kill it
 
 
 def _is_mounted(mountpoint):

@@ -234,17 +234,21 @@ class _Bench:
         pids = proc.session_pids(contender.session())
         before = proc.cpu_ns(pids)
         try:
-            sample = fio.run(workload, path, self._size(path), runtime)
+            sample = fio.run(workload, path, self._size(contender, path),
+                             runtime)
         except (fio.FioError, OSError) as e:
             reason = contender.failed() or e
             self._results.died[name] = f'in {workload.name}: {reason}'
             return None, None
         return sample, proc.cpu_ns(pids) - before if pids else None
 
-    def _size(self, path):
+    def _size(self, contender, path):
         """The size to use: a file of somebody else may be smaller."""
+        size = self._args.size * media.MIB
+        if contender.wants_image:
+            return size
         with open(path, 'rb') as f:
-            return min(self._args.size * media.MIB, f.seek(0, os.SEEK_END))
+            return min(size, f.seek(0, os.SEEK_END))
 
 
 def _default_disk_dir():

@@ -26,6 +26,9 @@ struct merge_req {
 /* Order of @a and @b by offset, as for qsort(); equal offsets: 0. */
 int merge_compare(const struct merge_req *a, const struct merge_req *b);
 
+/* Sorts @reqs by offset; equal offsets keep their order. */
+void merge_sort(const struct merge_req **reqs, size_t n);
+
 /*
  * How many of the @n requests from the first on, sorted by offset and n >= 1,
  * form one run: same direction and flags, each begins where the one before

@@ -5,14 +5,15 @@
  * While it is plugged, reads and writes are held.  A batch leaves, sorted and
  * merged into runs, when it is unplugged, holds QUEUE_MAX_BATCH requests, or
  * the direction changes; a flush, discard or write of zeroes sends what is
- * held on its way first.  When a merged run fails its members are tried again
- * one by one, so that only the guilty one fails.
+ * held on its way first, and so does a write that overlaps a held one.  When a
+ * merged run fails its members are tried again one by one, so that only the
+ * guilty one fails.
  *
- * Order: where two requests overlap, one of them changes data and one of them
- * is a discard or a write of zeroes, they take effect in the order in which
- * they were submitted.  Overlapping reads and writes that are under way at the
- * same time have no order, as on a disk.  A flush covers all writes whose
- * done() was called before it was submitted.
+ * Order: where two requests overlap and one of them is a discard or a write of
+ * zeroes, they take effect in the order in which they were submitted: the
+ * later one waits for the earlier.  Overlapping reads and writes that are under
+ * way at the same time have no order, as on a disk.  A flush covers all writes
+ * whose done() was called before it was submitted.
  *
  * Threading: its loop's thread only.
  */
@@ -21,7 +22,6 @@
 
 #include <stdbool.h>
 #include <stdint.h>
-#include <sys/uio.h>
 
 #include "backend/backend.h"
 #include "base/list.h"
@@ -32,7 +32,7 @@
 struct queue;
 
 enum queue_flags {
-    QUEUE_NO_MERGE = 1 << 0, /* merge=off */
+    QUEUE_NO_MERGE = 1 << 0, /* merge=off: batches, neither sorted nor merged */
 };
 
 /* A request in its submitter's memory, which stays valid until @done. */
@@ -49,14 +49,16 @@ struct queue_req {
     /* The queue's own. */
     struct merge_req merge;
     struct queue_req *next; /* the next member of its run */
-    struct list link;       /* held */
+    struct list link;       /* completes in the next step of the loop */
     bool held;
+    int rc;
     int64_t begun; /* ns */
 };
 
 /* Makes the queue of this thread's loop for @be, which must outlive it. */
 struct queue *queue_new(struct backend *be, unsigned flags);
-/* No request may be held or in flight.  NULL is fine. */
+/* No request may be pending; the done() of the last one may call this.  NULL
+ * is fine. */
 void queue_free(struct queue *q);
 
 /* Nests. */
@@ -67,12 +69,13 @@ void queue_unplug(struct queue *q);
 void queue_submit(struct queue *q, struct queue_req *req);
 
 /*
- * Drops @req if it is still held: it is completed with -EINTR (by a bottom
- * half).  Returns whether that was so; a request on its way goes on.
+ * Drops @req, whose done() was not called yet, if it is still held: it is
+ * completed with -EINTR (by a bottom half).  Returns whether that was so; a
+ * request on its way goes on.
  */
 bool queue_cancel(struct queue *q, struct queue_req *req);
 
-/* Requests held or in flight. */
+/* Requests whose done() was not called yet. */
 unsigned queue_pending(const struct queue *q);
 struct backend *queue_backend(const struct queue *q);
 

@@ -62,14 +62,12 @@ GSource *loop_gsource(struct loop *loop);
  */
 struct loop_fd {
     int fd;
-    uint32_t events; /* EPOLLIN, EPOLLOUT, EPOLLEXCLUSIVE, … */
+    uint32_t events; /* EPOLLIN, EPOLLOUT, EPOLLET, EPOLLEXCLUSIVE, … */
     void (*ready)(void *opaque, uint32_t events);
     bool (*poll)(void *opaque); /* NULL: cannot be polled */
     void *opaque;
 
-    /* Loop thread only. */
-    struct list link;
-    bool removed;
+    struct list link; /* loop/ only */
 };
 
 /* Returns 0 or the negative errno of epoll_ctl(). */
@@ -154,6 +152,12 @@ void loop_co_start(struct co *co);
  */
 void loop_co_wake(struct co *co);
 
+/*
+ * Any thread.  The same, but never enters @co inside this call: for callers
+ * outside of any coroutine that hold a lock which @co will want.
+ */
+void loop_co_wake_later(struct co *co);
+
 /* The home loop of the running coroutine. */
 struct loop *co_fn loop_co_home(void);
 
@@ -163,8 +167,9 @@ void co_fn loop_co_relax(void);
 /*
  * Runs @entry(@opaque) as a coroutine of @loop and waits for its end.  From
  * @loop's home thread (outside of a turn) it turns the loop meanwhile; from a
- * thread that has no loop it sleeps while @loop's thread runs it.  Returns 0,
- * or -ENOMEM when no coroutine can be made.
+ * thread that has no loop it sleeps while @loop's thread runs it; a thread that
+ * has another loop turns that one meanwhile.  Returns 0, or -ENOMEM when no
+ * coroutine can be made.
  */
 nodiscard int loop_co_run_blocking(struct loop *loop, co_entry_fn *entry,
                                    void *opaque);
@@ -172,9 +177,10 @@ nodiscard int loop_co_run_blocking(struct loop *loop, co_entry_fn *entry,
 /* -- Adaptive polling ---------------------------------------------------- */
 
 /*
- * Before sleeping, busy-poll up to @max_ns; 0 turns polling off.  The window
- * grows by the factor @grow (0: 2) when an event came soon after the loop went
- * to sleep, and shrinks by @shrink (0: to nothing) when polling found none.
+ * Any thread.  Before sleeping, busy-poll up to @max_ns; 0 turns polling off.
+ * The window grows by the factor @grow (0: 2) when an event came soon after
+ * the loop went to sleep, and shrinks by @shrink (0: to nothing) when none came
+ * within @max_ns.  At most half of the processors spin at a time.
  */
 void loop_set_polling(struct loop *loop, int64_t max_ns, int grow, int shrink);
 

@@ -1,0 +1,112 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * null: a leaf without data, for benchmarks of what is above it.  Reads are
+ * zeroes, writes go nowhere.  A model for drivers of one's own.
+ */
+
+#include "base/align.h"
+#include "base/error.h"
+#include "block/node.h"
+#include "driver/driver_list.h"
+#include "loop/sync.h"
+
+struct null {
+    bool read_zeroes;
+    int64_t latency_ns;
+};
+
+static int co_fn null_co_open(struct node *node, struct options *opts,
+                              GError **err)
+{
+    struct null *s = node_state(node);
+    int64_t size = 1 * GiB;
+
+    s->read_zeroes = true;
+    if (options_take_size(opts, "size", &size, err) < 0 ||
+        options_take_bool(opts, "read-zeroes", &s->read_zeroes, err) < 0 ||
+        options_take_int(opts, "latency-ns", 0, INT64_MAX / 2, &s->latency_ns,
+                         err) < 0) {
+        return -EINVAL;
+    }
+    node_set_length(node, size);
+    node_set_filename(node, "null");
+    return 0;
+}
+
+static int co_fn null_co_wait(struct node *node)
+{
+    const struct null *s = node_state(node);
+
+    if (s->latency_ns > 0) {
+        co_sleep_ns(s->latency_ns);
+    }
+    return 0;
+}
+
+static int co_fn null_co_preadv(struct node *node, int64_t offset,
+                                const struct iovs *dst)
+{
+    const struct null *s = node_state(node);
+
+    if (s->read_zeroes) {
+        iovs_memset(dst, 0, 0, dst->bytes);
+    }
+    return null_co_wait(node);
+}
+
+static int co_fn null_co_pwritev(struct node *node, int64_t offset,
+                                 const struct iovs *src, unsigned flags)
+{
+    return null_co_wait(node);
+}
+
+static int co_fn null_co_range(struct node *node, int64_t offset, int64_t bytes)
+{
+    return null_co_wait(node);
+}
+
+static int co_fn null_co_pwrite_zeroes(struct node *node, int64_t offset,
+                                       int64_t bytes, unsigned flags)
+{
+    return null_co_wait(node);
+}
+
+static int co_fn null_co_block_status(struct node *node, bool precise,
+                                      int64_t offset, int64_t bytes,
+                                      struct block_status *ret)
+{
+    const struct null *s = node_state(node);
+
+    *ret = (struct block_status){
+        .flags =
+            BLOCK_OFFSET_VALID | (s->read_zeroes ? BLOCK_ZERO : BLOCK_DATA),
+        .bytes = bytes,
+        .map = offset,
+        .file = node,
+    };
+    return 0;
+}
+
+static int co_fn null_co_truncate(struct node *node, int64_t length,
+                                  enum prealloc_mode prealloc, unsigned flags,
+                                  GError **err)
+{
+    node_set_length(node, length);
+    return 0;
+}
+
+const struct driver driver_null = {
+    .name = "null",
+    .state_size = sizeof(struct null),
+    .traits = DRIVER_LEAF | DRIVER_GROWS,
+    .write_flags = REQ_FUA,
+    .zeroes_flags = REQ_MAY_UNMAP | REQ_NO_FALLBACK | REQ_FUA,
+    .co_open = null_co_open,
+    .co_preadv = null_co_preadv,
+    .co_pwritev = null_co_pwritev,
+    .co_pwrite_zeroes = null_co_pwrite_zeroes,
+    .co_pdiscard = null_co_range,
+    .co_flush_to_disk = null_co_wait,
+    .co_block_status = null_co_block_status,
+    .co_truncate = null_co_truncate,
+};

@@ -49,7 +49,7 @@ static bool mbr_has_magic(const uint8_t *sector)
 
 static struct mbr_entry mbr_entry_of(const uint8_t *sector, int slot)
 {
-    const uint8_t *p = sector + MBR_ENTRIES + slot * MBR_ENTRY_BYTES;
+    const uint8_t *p = &sector[MBR_ENTRIES + slot * MBR_ENTRY_BYTES];
 
     return (struct mbr_entry){
         .active = p[0] == 0x80,

@@ -75,10 +75,15 @@ struct part_entry *part_add(struct part_scan *s, unsigned index, uint64_t first,
     return e;
 }
 
-static int part_compare_offset(const void *a, const void *b)
+/* What the check for overlaps needs of an entry. */
+struct part_extent {
+    int64_t offset, end;
+    unsigned index;
+};
+
+static int part_compare_extents(const void *a, const void *b)
 {
-    const struct part_entry *x = *(const struct part_entry *const *)a;
-    const struct part_entry *y = *(const struct part_entry *const *)b;
+    const struct part_extent *x = a, *y = b;
 
     if (x->offset != y->offset) {
         return x->offset < y->offset ? -1 : 1;
@@ -92,33 +97,33 @@ static int part_compare_offset(const void *a, const void *b)
  */
 static int part_check_overlaps(struct part_scan *s)
 {
-    struct part_table *t = s->table;
-    g_autofree const struct part_entry **sorted = NULL;
-    const struct part_entry *far;
+    const struct part_table *t = s->table;
+    g_autofree struct part_extent *x = NULL;
+    const struct part_extent *far;
 
     if (t->n_entries < 2) {
         return 0;
     }
-    sorted = g_try_new(const struct part_entry *, t->n_entries);
-    if (!sorted) {
+    x = g_try_new(struct part_extent, t->n_entries);
+    if (!x) {
         return -ENOMEM;
     }
     for (size_t i = 0; i < t->n_entries; i++) {
-        sorted[i] = &t->entries[i];
+        const struct part_entry *e = &t->entries[i];
+
+        x[i] = (struct part_extent){e->offset, e->offset + e->bytes, e->index};
     }
-    qsort(sorted, t->n_entries, sizeof(*sorted), part_compare_offset);
+    qsort(x, t->n_entries, sizeof(*x), part_compare_extents);
 
-    far = sorted[0];
+    far = x;
     for (size_t i = 1; i < t->n_entries; i++) {
-        const struct part_entry *e = sorted[i];
-
-        if (e->offset < far->offset + far->bytes) {
+        if (x[i].offset < far->end) {
             part_warn(s,
                       "p%u and p%u overlap: writing to one changes the other",
-                      MIN(far->index, e->index), MAX(far->index, e->index));
+                      MIN(far->index, x[i].index), MAX(far->index, x[i].index));
         }
-        if (e->offset + e->bytes > far->offset + far->bytes) {
-            far = e;
+        if (x[i].end > far->end) {
+            far = &x[i];
         }
     }
     return 0;
@@ -192,7 +197,7 @@ static int part_read_head(const struct part_source *src, uint8_t *head)
 
 int part_table_read(const struct part_source *src, struct part_table **ret)
 {
-    g_autofree uint8_t *head = g_try_malloc0(PART_HEAD_BYTES);
+    g_autofree uint8_t *head = g_try_new0(uint8_t, PART_HEAD_BYTES);
     struct part_table *t = g_try_new0(struct part_table, 1);
     struct part_scan s = {.src = src, .table = t, .head = head};
     int rc = -ENOMEM;
@@ -221,16 +226,16 @@ fail:
     return rc;
 }
 
-void part_table_free(struct part_table *t)
+void part_table_free(struct part_table *table)
 {
-    if (!t) {
+    if (!table) {
         return;
     }
-    for (size_t i = 0; i < t->n_warnings; i++) {
-        g_free(t->warnings[i]);
+    for (size_t i = 0; i < table->n_warnings; i++) {
+        g_free(table->warnings[i]);
     }
-    g_free(t->entries);
-    g_free(t);
+    g_free(table->entries);
+    g_free(table);
 }
 
 const char *part_scheme_name(enum part_scheme scheme)

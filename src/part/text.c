@@ -6,9 +6,6 @@
 
 #include "base/endian.h"
 
-#define NAME_UNITS 36
-#define NAME_BYTES (2 * NAME_UNITS)
-
 void part_guid_text(const uint8_t g[16], char ret[PART_UUID_SIZE])
 {
     g_snprintf(ret, PART_UUID_SIZE,
@@ -27,33 +24,35 @@ static bool is_low_surrogate(gunichar c)
     return c >= 0xdc00 && c <= 0xdfff;
 }
 
-/* The character at @units, NAME_BYTES in all; *@used is 1 or 2 units. */
-static gunichar part_utf16_char(const uint8_t *units, int at, int *used)
+/* The character at @unit, which may use a second unit before @end. */
+static gunichar part_utf16_char(const uint8_t *unit, const uint8_t *end,
+                                int *used)
 {
-    gunichar c = load_le16(units + 2 * at);
+    gunichar c = load_le16(unit);
     gunichar low;
 
-    *used = 1;
+    *used = 2;
     if (is_low_surrogate(c)) {
         return 0xfffd;
     }
     if (!is_high_surrogate(c)) {
         return c;
     }
-    low = at + 1 < NAME_UNITS ? load_le16(units + 2 * at + 2) : 0;
+    low = unit + 2 < end ? load_le16(unit + 2) : 0;
     if (!is_low_surrogate(low)) {
         return 0xfffd;
     }
-    *used = 2;
+    *used = 4;
     return 0x10000 + ((c - 0xd800) << 10) + (low - 0xdc00);
 }
 
-void part_name_text(const uint8_t units[NAME_BYTES], char ret[PART_NAME_SIZE])
+void part_name_text(const uint8_t units[72], char ret[PART_NAME_SIZE])
 {
+    const uint8_t *end = units + 72;
     int used;
 
-    for (int at = 0; at < NAME_UNITS; at += used) {
-        gunichar c = part_utf16_char(units, at, &used);
+    for (const uint8_t *unit = units; unit < end; unit += used) {
+        gunichar c = part_utf16_char(unit, end, &used);
 
         if (c == 0) {
             break;

@@ -10,10 +10,10 @@
 #include "part/part.h"
 
 /*
- * Writes the 16 bytes at @guid in lower case.  The first three groups are
+ * Writes the 16 bytes at @g in lower case.  The first three groups are
  * little-endian on disk.
  */
-void part_guid_text(const uint8_t guid[16], char ret[PART_UUID_SIZE]);
+void part_guid_text(const uint8_t g[16], char ret[PART_UUID_SIZE]);
 
 /*
  * Writes the name of 36 UTF-16LE units at @units, which ends early at a zero

@@ -115,7 +115,7 @@ static inline void image_put_mbr_entry(uint8_t *sector, int slot, uint8_t flag,
                                        uint8_t type, uint32_t start,
                                        uint32_t sectors)
 {
-    uint8_t *p = sector + 446 + 16 * slot;
+    uint8_t *p = &sector[446 + 16 * slot];
 
     p[0] = flag;
     p[4] = type;
@@ -157,7 +157,7 @@ static inline uint8_t *image_gpt_entries(struct image *im, int64_t lba)
 static inline void image_seal(struct image *im, int64_t lba)
 {
     uint8_t *h = image_sector(im, lba);
-    uint32_t bytes = MIN(load_le32(h + 12), 4096);
+    uint32_t bytes = MIN(load_le32(h + 12), (uint32_t)im->sector_size);
     uint32_t n = load_le32(h + 80), each = load_le32(h + 84);
 
     if ((uint64_t)n * each <= 128 * 128) {
@@ -176,7 +176,7 @@ static inline void image_put_gpt_entry(struct image *im, int slot, uint8_t type,
     const int64_t lbas[] = {1, image_last(im)};
 
     for (int i = 0; i < 2; i++) {
-        uint8_t *e = image_gpt_entries(im, lbas[i]) + 128 * slot;
+        uint8_t *e = &image_gpt_entries(im, lbas[i])[128 * slot];
 
         memset(e, 0, 128);
         memset(e, type, 16);
@@ -184,7 +184,7 @@ static inline void image_put_gpt_entry(struct image *im, int slot, uint8_t type,
         store_le64(e + 32, first);
         store_le64(e + 40, last);
         for (glong u = 0; u < n; u++) {
-            store_le16(e + 56 + 2 * u, units[u]);
+            store_le16(&e[56 + 2 * u], units[u]);
         }
     }
 }

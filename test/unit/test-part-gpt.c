@@ -209,7 +209,7 @@ static const struct gpt_case {
     } want;
     const char *warnings[3]; /* the start or the middle of each */
 } cases[] = {
-    {"good", {{NOWHERE}}, false, {PART_GPT, 0, 3}, {NULL}},
+    {"good", {{NOWHERE, 0, 0, 0}}, false, {PART_GPT, 0, 3}, {NULL}},
 
     {"header-of-a-whole-sector",
      {{HEADERS, HEADER_SIZE, 512}},

@@ -57,7 +57,8 @@ struct node_limits {
     int64_t opt_transfer;  /* preferred size and alignment */
     int max_iov;           /* most elements of one read or write; >= 1 */
     int64_t max_zeroes;    /* most bytes of one write_zeroes */
-    int64_t zeroes_align;  /* of write_zeroes; else it is a plain write */
+    int64_t zeroes_align;  /* of write_zeroes, or they end at the node's end;
+                              else it is a plain write */
     int64_t max_discard;   /* most bytes of one discard */
     int64_t discard_align; /* parts that do not fill it are skipped */
 };

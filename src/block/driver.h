@@ -14,7 +14,8 @@
  *   - a read of the last block asks for all of it and thus passes the length
  *     by less than request_align; bytes past the length are to be zero;
  *   - a write (or zeroes, or a discard) that covers the tail ends exactly at
- *     the length, so its own length is no multiple of request_align.  The
+ *     the length (as it was when the request began, should another one have
+ *     made the node longer), so its own length fills no block.  The
  *     driver stores it without making the node longer: the size of an image
  *     never changes unless it is truncated or grows by what was written.
  * While a write of the tail runs, no other request runs in the same 64 KiB:
@@ -64,11 +65,11 @@ struct driver {
     int (*probe)(const uint8_t *head, size_t n, const char *filename);
 
     /*
-     * Opens: takes its options out of @options, opens children with
+     * Opens: takes its options out of @opts, opens children with
      * node_co_open_child(), sets the length with node_set_length().  When it
      * fails it has cleaned up, except for children, which the core closes.
      */
-    int (*co_open)(struct node *node, struct options *options, GError **err)
+    int (*co_open)(struct node *node, struct options *opts, GError **err)
         co_fn_ptr;
     /* Releases what co_open made.  The node is flushed and idle. */
     void (*co_close)(struct node *node) co_fn_ptr;
@@ -106,7 +107,8 @@ struct driver {
     int (*co_flush_to_disk)(struct node *node) co_fn_ptr;
 
     /* Fills @ret for a range that starts at @offset; @ret->bytes <= @bytes.
-     * With @precise false it may answer DATA cheaply.  Optional: all data. */
+     * The range is any within the node, aligned or not.  With @precise false
+     * it may answer DATA cheaply.  Optional: all data. */
     int (*co_block_status)(struct node *node, bool precise, int64_t offset,
                            int64_t bytes, struct block_status *ret) co_fn_ptr;
 

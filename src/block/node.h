@@ -33,22 +33,21 @@ struct node;
 /* -- Opening and lifetime ------------------------------------------------ */
 
 /*
- * Opens a node as @options say: "driver" names the driver, "file.…" are the
- * options of its child, the rest is the driver's.  Consumes @options.  Every
+ * Opens a node as @opts say: "driver" names the driver, "file.…" are the
+ * options of its child, the rest is the driver's.  Consumes @opts.  Every
  * option must be understood by somebody.  Returns NULL and sets *@err.
  */
-struct node *co_fn node_co_open(struct options *options, unsigned flags,
+struct node *co_fn node_co_open(struct options *opts, unsigned flags,
                                 GError **err);
 
 /*
- * Opens @filename: "driver" in @options (NULL: none) or else a probe of its
+ * Opens @filename: "driver" in @opts (NULL: none) or else a probe of its
  * first bytes decides the format, and file or host_device the leaf.  A format
  * that was probed as raw is remembered: node_probed_raw().  Consumes
- * @options.
+ * @opts.
  */
-struct node *co_fn node_co_open_file(const char *filename,
-                                     struct options *options, unsigned flags,
-                                     GError **err);
+struct node *co_fn node_co_open_file(const char *filename, struct options *opts,
+                                     unsigned flags, GError **err);
 
 struct node *node_ref(struct node *node);
 /* Drops a reference; the last one flushes and closes.  NULL is fine.  Returns
@@ -58,7 +57,7 @@ int co_fn node_co_unref(struct node *node);
 /* For co_open of a driver: opens the child @name from the options with the
  * prefix "@name." and attaches it.  Returns 0 or a negative errno. */
 nodiscard int co_fn node_co_open_child(struct node *node, const char *name,
-                                       struct options *options, unsigned flags,
+                                       struct options *opts, unsigned flags,
                                        GError **err);
 /* Attaches (takes a reference) or, with NULL, detaches.  Drained. */
 void co_fn node_co_set_child(struct node *node, const char *name,
@@ -79,7 +78,7 @@ void node_set_filename(struct node *node, const char *filename);
 int64_t node_length(const struct node *node);
 void node_set_length(struct node *node, int64_t length); /* drivers */
 const struct node_limits *node_limits(const struct node *node);
-void node_refresh_limits(struct node *node);
+void node_refresh_limits(struct node *node); /* drained */
 void node_set_detect_zeroes(struct node *node, enum detect_zeroes mode);
 
 /* -- I/O ----------------------------------------------------------------- */

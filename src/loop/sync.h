@@ -12,16 +12,21 @@
 #define LOOP_SYNC_H
 
 #include <pthread.h>
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stdint.h>
 
 #include "co/co.h"
 
-/* Mutual exclusion that may be held over a yield. */
+/*
+ * Mutual exclusion that may be held over a yield.  Taking and giving back a
+ * free one is one atomic operation each.
+ */
 struct co_mutex {
+    atomic_uint state; /* free, locked, or locked and somebody waits */
+    struct co *_Atomic holder;
     pthread_mutex_t lock; /* guards the rest; never held over a yield */
-    struct co *holder;
-    struct list waiters; /* co_link()s, first come first */
+    struct list waiters;  /* co_link()s, first come first */
 };
 
 void co_mutex_init(struct co_mutex *m);

@@ -1,0 +1,245 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * open: from options, or the name of a file, to a node that is ready.
+ */
+#include "block/open.h"
+
+#include <string.h>
+#include <sys/stat.h>
+
+#include "base/error.h"
+#include "block/node_priv.h"
+
+/* -- Which driver -------------------------------------------------------- */
+
+static char *known_drivers(void)
+{
+    GString *names = g_string_new(NULL);
+    const struct driver *drv;
+
+    for (unsigned i = 0; (drv = driver_nth(i)); i++) {
+        g_string_append_printf(names, "%s%s", i ? ", " : "", drv->name);
+    }
+    return g_string_free(names, FALSE);
+}
+
+static const struct driver *driver_named(const char *name, const char *what,
+                                         GError **err)
+{
+    const struct driver *drv = driver_find(name);
+    g_autofree char *known = NULL;
+
+    if (!drv) {
+        known = known_drivers();
+        error_set(err, -ENOENT,
+                  "%s: there is no format or driver '%s'; known are %s", what,
+                  name, known);
+    }
+    return drv;
+}
+
+/* The leaf that reads what @filename is.  What cannot be looked at is left to
+ * "file", which says why. */
+static const char *leaf_name(const char *filename)
+{
+    struct stat st;
+
+    return stat(filename, &st) == 0 && S_ISBLK(st.st_mode) ? "host_device"
+                                                           : "file";
+}
+
+/* -- One node ------------------------------------------------------------ */
+
+static int take_detect_zeroes(struct node *node, struct options *opts,
+                              GError **err)
+{
+    static const char *const modes[] = {"off", "on", "unmap", NULL};
+    int mode = DETECT_ZEROES_OFF;
+    int rc = options_take_enum(opts, "detect-zeroes", modes, &mode, err);
+
+    node_set_detect_zeroes(node, (enum detect_zeroes)mode);
+    return rc < 0 ? rc : 0;
+}
+
+static int check_opened(const struct node *node, const struct options *opts,
+                        GError **err)
+{
+    const char *left = options_leftover(opts);
+
+    if (left) {
+        return error_set(err, -EINVAL,
+                         "%s: '%s' does not know the option '%s'; leave it out",
+                         node_filename(node), node->drv->name, left);
+    }
+    if (node_length(node) < 0 || node_length(node) > BLOCK_MAX_LENGTH) {
+        return error_set(err, -EFBIG, "%s: is too large (%" PRId64 " bytes)",
+                         node_filename(node), node_length(node));
+    }
+    return 0;
+}
+
+/* Opens @node as far as it is made.  It is dropped when that fails. */
+static struct node *co_fn node_finish_open(struct node *node,
+                                           struct options *opts, GError **err)
+{
+    const struct driver *drv = node->drv;
+    int rc = take_detect_zeroes(node, opts, err);
+    bool open = false;
+
+    if (rc == 0) {
+        rc = drv->co_open(node, opts, err); /* yields */
+        open = rc == 0;
+    }
+    if (rc == 0) {
+        rc = check_opened(node, opts, err);
+    }
+    if (rc == 0) {
+        limits_refresh(node);
+        return node;
+    }
+    if (open && drv->co_close) {
+        drv->co_close(node); /* yields */
+    }
+    (void)node_drop(node); /* nothing was written; yields */
+    return NULL;
+}
+
+struct node *co_fn node_co_open(struct options *opts, unsigned flags,
+                                GError **err)
+{
+    g_autoptr(options) own = opts;
+    g_autofree char *name = options_take(own, "driver");
+    const char *filename = options_peek(own, "filename");
+    const struct driver *drv;
+
+    if (!name && !filename) {
+        error_set(err, -EINVAL,
+                  "nothing says what to open; give driver=NAME or filename=");
+        return NULL;
+    }
+    if (!name) {
+        name = g_strdup(leaf_name(filename));
+    }
+    drv = driver_named(name, filename ? filename : name, err);
+    if (!drv) {
+        return NULL;
+    }
+    return node_finish_open(node_new(drv, flags), own, err); /* yields */
+}
+
+int co_fn node_co_open_child(struct node *node, const char *name,
+                             struct options *opts, unsigned flags, GError **err)
+{
+    struct node *child;
+    GError *why = NULL;
+    int rc;
+
+    if (node->preopened && strcmp(name, "file") == 0) {
+        child = node->preopened;
+        node->preopened = NULL;
+    } else {
+        child = node_co_open(options_take_child(opts, name), flags, &why);
+    }
+    if (!child) {
+        rc = -why->code;
+        g_propagate_error(err, why);
+        return rc;
+    }
+    node_co_set_child(node, name, child);
+    return node_co_unref(child); /* the child holds on; only drops ours */
+}
+
+/* -- A file whose format may have to be found out ------------------------ */
+
+/* Reads the beginning of @leaf.  Returns how many bytes, or negative errno. */
+static int co_fn read_head(struct node *leaf, uint8_t *head)
+{
+    int64_t n = min_i64(node_length(leaf), BLOCK_PROBE_BYTES);
+    int rc = node_co_pread(leaf, 0, head, n); /* yields */
+
+    return rc < 0 ? rc : (int)n;
+}
+
+static const struct driver *choose_driver(const uint8_t *head, size_t n,
+                                          const char *filename, GError **err)
+{
+    const struct driver *drv = driver_probe(head, n, filename);
+    const char *foreign = driver_foreign_format(head, n);
+
+    /* A driver that is sure of itself knows better than a magic number. */
+    if (foreign && (!drv || strcmp(drv->name, "raw") == 0)) {
+        error_set(err, -EINVAL,
+                  "%s: looks like a %s image, which cannot be opened as such; "
+                  "format=raw shows its bytes as they are",
+                  filename, foreign);
+        return NULL;
+    }
+    if (!drv) {
+        error_set(err, -EINVAL, "%s: its format is not known; try format=raw",
+                  filename);
+    }
+    return drv;
+}
+
+static const struct driver *co_fn probe_leaf(struct node *leaf,
+                                             const char *filename, GError **err)
+{
+    g_autofree uint8_t *head = g_malloc(BLOCK_PROBE_BYTES);
+    int n = read_head(leaf, head); /* yields */
+
+    if (n < 0) {
+        error_set_errno(err, n, "%s: cannot read its beginning", filename);
+        return NULL;
+    }
+    return choose_driver(head, (size_t)n, filename, err);
+}
+
+static struct node *co_fn open_leaf(const char *filename, struct options *opts,
+                                    unsigned flags, GError **err)
+{
+    options_set(opts, "filename", filename);
+    return node_co_open(opts, flags, err); /* yields */
+}
+
+/* Opens the format @name (NULL: probe) on top of the file. */
+static struct node *co_fn open_format(const char *name, const char *filename,
+                                      struct options *opts, unsigned flags,
+                                      GError **err)
+{
+    const struct driver *drv;
+    struct node *leaf, *node;
+
+    leaf = open_leaf(filename, options_take_child(opts, "file"), flags, err);
+    if (!leaf) {
+        return NULL;
+    }
+    drv = name ? driver_find(name) : probe_leaf(leaf, filename, err);
+    if (!drv) {
+        (void)node_co_unref(leaf); /* nothing was written; yields */
+        return NULL;
+    }
+    node = node_new(drv, flags);
+    node->preopened = leaf;
+    node->probed_raw = !name && strcmp(drv->name, "raw") == 0;
+    return node_finish_open(node, opts, err); /* yields */
+}
+
+struct node *co_fn node_co_open_file(const char *filename, struct options *opts,
+                                     unsigned flags, GError **err)
+{
+    g_autoptr(options) own = opts ? opts : options_new();
+    g_autofree char *name = options_take(own, "driver");
+    const struct driver *drv = NULL;
+
+    if (name) {
+        drv = driver_named(name, filename, err);
+        if (!drv) {
+            return NULL;
+        }
+    }
+    if (drv && (drv->traits & DRIVER_LEAF)) {
+        options_set(own, "driver", name);
+        return open_leaf(filename, g_steal_pointer(&own), flags, err);
+    }
+    return open_format(name, filename, own, flags, err); /* yields */
+}

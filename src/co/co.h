@@ -37,7 +37,7 @@ extern struct co_role_t co_role;
 #define co_fn_ptr TSA(guarded_by(co_role))
 
 /* Bytes of usable stack of each coroutine; a guard page lies below it. */
-#define CO_STACK_SIZE (256 * 1024)
+#define CO_STACK_SIZE ((size_t)256 * 1024)
 
 /* What a coroutine runs. */
 typedef void co_entry_fn(void *opaque);

@@ -36,8 +36,8 @@
 #    define MADV_GUARD_INSTALL 102
 #endif
 
-#define STACK_COLOURS     16
-#define STACK_COLOUR_STEP 256
+#define STACK_COLOURS     ((size_t)16)
+#define STACK_COLOUR_STEP ((size_t)256)
 
 /* Mappings that the rest of the process may need. */
 #define STACK_SPARE_MAPPINGS 5000

@@ -23,13 +23,13 @@
 #include <stddef.h>
 
 /* Room at the address of each stack for its user; struct stack comes first. */
-#define STACK_HEADER 256
+#define STACK_HEADER ((size_t)256)
 
 /* Free stacks that move between threads together. */
-#define STACK_BATCH 64
+#define STACK_BATCH ((size_t)64)
 
 /* Most stacks that the global pool keeps, where vm.max_map_count allows. */
-#define STACK_POOL_MAX 1024
+#define STACK_POOL_MAX ((size_t)1024)
 
 struct stack {
     struct stack *next;       /* in a pool */

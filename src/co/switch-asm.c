@@ -144,9 +144,11 @@ static void frame_init(struct frame *f, void (*fn)(void *arg), void *arg)
 void switch_init(struct switch_ctx *ctx, void *stack, size_t size,
                  void (*fn)(void *arg), void *arg)
 {
-    uintptr_t top = ((uintptr_t)stack + size) & ~(uintptr_t)15;
-    struct frame *f = (struct frame *)(top - sizeof(*f));
+    char *top = (char *)stack + size;
+    struct frame *f;
 
+    top -= (uintptr_t)top % 16 + sizeof(*f);
+    f = (struct frame *)(void *)top;
     *f = (struct frame){0};
     frame_init(f, fn, arg);
     ctx->state = f;

@@ -39,9 +39,8 @@ struct start {
     void *arg;
 };
 
-/* The stack that the running one was entered from, to be read right after a
- * switch. */
-static __thread struct switch_ctx *came_from;
+/* The two sides of a switch, to be read right after it. */
+static __thread struct switch_ctx *came_from, *gone_to;
 
 /* All helpers are inlined: TSan keeps a shadow of the call stack, and a call
  * must not begin on one stack and end on another. */
@@ -51,6 +50,7 @@ static always_inline void before_switch(struct switch_ctx *from,
                                         struct switch_ctx *to, void **fake)
 {
     came_from = from;
+    gone_to = to;
 #ifdef __SANITIZE_ADDRESS__
     __sanitizer_start_switch_fiber(fake, to->stack, to->size);
 #endif
@@ -70,10 +70,10 @@ static always_inline void after_switch(struct switch_ctx *self)
 #endif
 }
 
-/* makecontext() passes only ints. */
-static void switch_start(unsigned high, unsigned low)
+/* Finds its argument by itself, since makecontext() passes only ints. */
+static void switch_start(void)
 {
-    struct start *s = (struct start *)(((uintptr_t)high << 16 << 16) | low);
+    struct start *s = container_of(gone_to->state, struct start, uc);
 
     after_switch(s->ctx);
     s->fn(s->arg);
@@ -83,15 +83,16 @@ static void switch_start(unsigned high, unsigned low)
 void switch_init(struct switch_ctx *ctx, void *stack, size_t size,
                  void (*fn)(void *arg), void *arg)
 {
-    uintptr_t top =
-        ((uintptr_t)stack + size - sizeof(struct start)) & ~(uintptr_t)63;
-    struct start *s = (struct start *)top;
+    char *top = (char *)stack + size - sizeof(struct start);
+    struct start *s;
     int rc;
 
+    top -= (uintptr_t)top % 64;
+    s = (struct start *)(void *)top;
     *ctx = (struct switch_ctx){
         .state = &s->uc,
         .stack = stack,
-        .size = top - (uintptr_t)stack,
+        .size = (size_t)(top - (char *)stack),
     };
     s->ctx = ctx;
     s->fn = fn;
@@ -101,8 +102,7 @@ void switch_init(struct switch_ctx *ctx, void *stack, size_t size,
     s->uc.uc_stack.ss_sp = stack;
     s->uc.uc_stack.ss_size = ctx->size;
     s->uc.uc_link = NULL;
-    makecontext(&s->uc, (void (*)(void))switch_start, 2,
-                (unsigned)((uintptr_t)s >> 16 >> 16), (unsigned)(uintptr_t)s);
+    makecontext(&s->uc, switch_start, 0);
 #ifdef __SANITIZE_THREAD__
     ctx->fiber = __tsan_create_fiber(0);
 #endif

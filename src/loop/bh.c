@@ -48,13 +48,21 @@ static void bh_push(struct loop *loop, struct bh *bh)
 static void bh_enqueue(struct bh *bh, unsigned flags)
 {
     struct loop *loop = bh->loop;
-    unsigned old = atomic_fetch_or(&bh->flags, flags | BH_PENDING);
+    bool guest = loop != loop_here;
+    unsigned old;
 
+    if (guest) {
+        loop_hold(loop);
+    }
+    old = atomic_fetch_or(&bh->flags, flags | BH_PENDING);
     if (!(old & BH_PENDING)) {
         bh_push(loop, bh);
     }
     if ((old & flags) != flags) {
         loop_notify(loop);
+    }
+    if (guest) {
+        loop_release(loop);
     }
 }
 

@@ -13,24 +13,23 @@ struct iothread {
     struct loop *loop;
     pthread_t thread;
 
-    pthread_mutex_t lock; /* guards the rest */
-    pthread_cond_t cond;  /* either has become true */
-    bool running;         /* the thread is the loop's home */
-    bool stopped;         /* nobody calls the loop any more */
+    pthread_mutex_t lock; /* guards @running */
+    pthread_cond_t cond;
+    bool running; /* the thread is the loop's home */
 };
 
-static void iothread_set(struct iothread *t, bool *flag)
+static void iothread_set_running(struct iothread *t)
 {
     pthread_mutex_lock(&t->lock);
-    *flag = true;
+    t->running = true;
     pthread_cond_signal(&t->cond);
     pthread_mutex_unlock(&t->lock);
 }
 
-static void iothread_wait(struct iothread *t, const bool *flag)
+static void iothread_wait_running(struct iothread *t)
 {
     pthread_mutex_lock(&t->lock);
-    while (!*flag) {
+    while (!t->running) {
         pthread_cond_wait(&t->cond, &t->lock);
     }
     pthread_mutex_unlock(&t->lock);
@@ -42,10 +41,9 @@ static void *iothread_run(void *opaque)
 
     (void)pthread_setname_np(pthread_self(), t->name);
     loop_adopt(t->loop);
-    iothread_set(t, &t->running);
+    iothread_set_running(t);
 
     loop_run(t->loop);
-    iothread_wait(t, &t->stopped); /* the loop knows before loop_stop() ends */
     while (loop_turn(t->loop, false)) {
         /* what was scheduled before the stop still runs */
     }
@@ -85,7 +83,7 @@ int iothread_new(const char *name, struct iothread **ret)
         goto fail;
     }
 
-    iothread_wait(t, &t->running);
+    iothread_wait_running(t);
     *ret = t;
     return 0;
 
@@ -103,7 +101,6 @@ void iothread_free(struct iothread *t)
         return;
     }
     loop_stop(t->loop);
-    iothread_set(t, &t->stopped);
     pthread_join(t->thread, NULL);
     pthread_cond_destroy(&t->cond);
     pthread_mutex_destroy(&t->lock);

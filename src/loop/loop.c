@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <limits.h>
 #include <pthread.h>
+#include <sched.h>
 #include <stdlib.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
@@ -70,6 +71,9 @@ void loop_free(struct loop *loop)
     loop_free_locals(loop);
     loop_drop_bhs(loop);
     assert(!loop->woken && !atomic_load(&loop->scheduled));
+    while (atomic_load(&loop->guests) > 0) {
+        (void)sched_yield(); /* for a few instructions of another thread */
+    }
     if (loop->notify_fd >= 0) {
         (void)close(loop->notify_fd);
     }
@@ -215,30 +219,35 @@ static bool loop_run_fds(struct loop *loop)
 
 /* -- The turn ------------------------------------------------------------- */
 
-/* epoll_pwait2() with what an older kernel, or a filter, offers instead. */
-static int epoll_wait_ns(int epfd, struct epoll_event *events, int64_t ns)
+/* epoll_wait() that sleeps for @ns; -1 is for ever. */
+static int loop_epoll_wait(struct loop *loop, int64_t ns)
 {
     int64_t ms;
 
     if (ns <= 0) {
-        return epoll_wait(epfd, events, LOOP_EVENTS, ns < 0 ? -1 : 0);
+        return epoll_wait(loop->epfd, loop->events, LOOP_EVENTS,
+                          ns < 0 ? -1 : 0);
     }
 #ifdef HAVE_EPOLL_PWAIT2
-    struct timespec ts = {ns / 1000000000, ns % 1000000000};
-    int n = epoll_pwait2(epfd, events, LOOP_EVENTS, &ts, NULL);
+    if (!loop->whole_ms) {
+        struct timespec ts = {ns / 1000000000, ns % 1000000000};
+        int n = epoll_pwait2(loop->epfd, loop->events, LOOP_EVENTS, &ts, NULL);
 
-    if (n >= 0 || (errno != ENOSYS && errno != EPERM)) {
-        return n;
+        /* An old kernel, or a filter that does not know the call. */
+        loop->whole_ms = n < 0 && (errno == ENOSYS || errno == EPERM);
+        if (!loop->whole_ms) {
+            return n;
+        }
     }
 #endif
     ms = (ns - 1) / 1000000 + 1;
-    return epoll_wait(epfd, events, LOOP_EVENTS,
+    return epoll_wait(loop->epfd, loop->events, LOOP_EVENTS,
                       ms > INT_MAX ? INT_MAX : (int)ms);
 }
 
 static void loop_epoll(struct loop *loop, int64_t timeout)
 {
-    int n = epoll_wait_ns(loop->epfd, loop->events, timeout);
+    int n = loop_epoll_wait(loop, timeout);
 
     assert(n >= 0 || errno == EINTR);
     loop->n_events = n < 0 ? 0 : n;
@@ -271,7 +280,7 @@ static void loop_sleep(struct loop *loop)
 static bool loop_wait(struct loop *loop)
 {
     bool polling = loop->polling.max_ns > 0;
-    int64_t start;
+    int64_t start, slept;
 
     if (loop_has_work(loop)) {
         loop_epoll_now_and_then(loop);
@@ -282,9 +291,10 @@ static bool loop_wait(struct loop *loop)
         loop_epoll_now_and_then(loop);
         return true;
     }
+    slept = polling ? loop_now() : 0;
     loop_sleep(loop);
     if (polling) {
-        loop_adapt(loop, start);
+        loop_adapt(loop, start, slept);
     }
     return false;
 }

@@ -73,7 +73,8 @@ struct loop_fd {
 /* Returns 0 or the negative errno of epoll_ctl(). */
 nodiscard int loop_add_fd(struct loop *loop, struct loop_fd *lfd);
 
-/* @lfd may be freed as soon as this returns, also inside its own callback. */
+/* @lfd may be freed as soon as this returns, also inside its own callback.
+ * Comes before the descriptor is closed. */
 void loop_del_fd(struct loop *loop, struct loop_fd *lfd);
 
 /* -- Bottom halves ------------------------------------------------------- */

@@ -43,35 +43,37 @@ struct poll_policy {
 #define CO_LAST ((struct co *)1)
 
 struct loop {
+    /* Any thread.  Fields of the home thread are on other cache lines. */
+    _Alignas(64) struct bh *_Atomic bhs; /* newest first */
+    struct co *_Atomic scheduled;        /* newest first */
+    atomic_ullong notifies;
+    atomic_uint guests;    /* threads between loop_hold() and loop_release() */
+    atomic_bool notify_me; /* the loop sleeps, or is about to */
+
     /* Constant. */
-    int epfd;
     int notify_fd; /* edge-triggered, therefore never read */
+    int epfd;
 
     /* Home thread only. */
-    bool in_turn;
-    bool stop;      /* loop_run() shall return */
-    pthread_t home; /* once adopted */
     bool adopted;
+    bool in_turn;
+    bool stop;        /* loop_run() shall return */
+    bool whole_ms;    /* the kernel has no epoll_pwait2() */
+    pthread_t home;   /* once adopted */
+    struct co *woken; /* to be entered on this thread, first come first */
+    struct co *woken_tail;
+    struct list timers;   /* loop_timers, earliest first */
     struct list fds;      /* loop_fds, those with a poll callback first */
     struct list *next_fd; /* where a round of poll callbacks goes on */
-    struct epoll_event events[LOOP_EVENTS]; /* of this turn */
-    int n_events;
-    unsigned turns_without_epoll;
-    struct list timers; /* loop_timers, earliest first */
-    struct co *woken;   /* to be entered on this thread, first come first */
-    struct co *woken_tail;
-    struct poll_policy polling;
     struct local *locals; /* newest first */
+    struct poll_policy polling;
+    unsigned turns_without_epoll;
+    int n_events;
+    struct epoll_event events[LOOP_EVENTS]; /* of this turn */
 
     /* Home thread writes, any thread reads. */
     atomic_int_least64_t poll_ns; /* the window now */
     atomic_ullong turns, sleeps, polls_ok, polls_failed;
-
-    /* Any thread. */
-    _Alignas(64) atomic_bool notify_me; /* the loop sleeps, or is about to */
-    struct bh *_Atomic bhs;             /* newest first */
-    struct co *_Atomic scheduled;       /* newest first */
-    atomic_ullong notifies;
 };
 
 /* This thread's loop; loop_current() for the rest of the world. */
@@ -86,6 +88,21 @@ static inline void loop_count(atomic_ullong *n)
 
 /* Any thread.  Ends the loop's sleep; call after the work is on its list. */
 void loop_notify(struct loop *loop);
+
+/*
+ * Any thread.  loop_free() waits between these two.  They surround the push of
+ * work and its notification: the work may be what the last user of the loop
+ * has waited for.
+ */
+static inline void loop_hold(struct loop *loop)
+{
+    atomic_fetch_add(&loop->guests, 1);
+}
+
+static inline void loop_release(struct loop *loop)
+{
+    atomic_fetch_sub(&loop->guests, 1);
+}
 
 /* Whether a turn would run something that is not a descriptor. */
 bool loop_has_work(struct loop *loop);
@@ -115,18 +132,18 @@ int64_t loop_timer_deadline(const struct loop *loop);
 /* -- poll.c --------------------------------------------------------------- */
 
 /*
- * The window of the next wait, when an event came @waited ns after the loop
- * ran out of work, of which up to @window were spent polling.
+ * The window of the next wait, when the loop has polled in vain for @window at
+ * least and has then been asleep: for @slept ns, @waited ns in all.
  */
 int64_t poll_next_window(const struct poll_policy *policy, int64_t window,
-                         int64_t waited);
+                         int64_t waited, int64_t slept);
 
 /* Busy-polls for the loop's window from @start on; returns whether something
  * was done or has arrived. */
 bool loop_spin(struct loop *loop, int64_t start);
 
-/* Tells the policy how long the loop, idle since @start, has waited. */
-void loop_adapt(struct loop *loop, int64_t start);
+/* Sets the window, after a wait from @start and a sleep from @slept to now. */
+void loop_adapt(struct loop *loop, int64_t start, int64_t slept);
 
 /* -- wake.c --------------------------------------------------------------- */
 

@@ -14,13 +14,18 @@
 /* The first window after none; about what a sleep and a wake-up cost. */
 #define POLL_FIRST_NS 4000
 
+/* The thread cannot have slept for so short: polling would have saved nothing.
+ * Descriptors whose work a poll callback has done already look like this, since
+ * epoll still reports them once. */
+#define POLL_NO_SLEEP_NS 1500
+
 /* Loops of this process that spin now. */
 static atomic_int spinners;
 
 int64_t poll_next_window(const struct poll_policy *policy, int64_t window,
-                         int64_t waited)
+                         int64_t waited, int64_t slept)
 {
-    if (waited <= window) {
+    if (slept <= POLL_NO_SLEEP_NS) {
         return window;
     }
     if (waited > policy->max_ns) {
@@ -172,8 +177,10 @@ bool loop_spin(struct loop *loop, int64_t start)
     return hit;
 }
 
-void loop_adapt(struct loop *loop, int64_t start)
+void loop_adapt(struct loop *loop, int64_t start, int64_t slept)
 {
+    int64_t now = loop_now();
+
     set_window(loop, poll_next_window(&loop->polling, window_of(loop),
-                                      loop_now() - start));
+                                      now - start, now - slept));
 }

@@ -60,16 +60,18 @@ void loop_enter(struct loop *loop, struct co *co)
 
 static void scheduled_push(struct loop *loop, struct co *co)
 {
-    struct co *head =
-        atomic_load_explicit(&loop->scheduled, memory_order_relaxed);
+    struct co *head;
 
     assert(!*co_next_scheduled(co)); /* one wake for one yield */
+    loop_hold(loop);
+    head = atomic_load_explicit(&loop->scheduled, memory_order_relaxed);
     do {
         *co_next_scheduled(co) = head ? head : CO_LAST;
     } while (!atomic_compare_exchange_weak(&loop->scheduled, &head, co));
     if (!head) {
         loop_notify(loop); /* else whoever made it not empty does */
     }
+    loop_release(loop);
 }
 
 /* All that waits, oldest first; CO_LAST ends it. */

@@ -215,8 +215,8 @@ static void test_registers_survive(void)
         }
     }
     for (unsigned i = 0; i < N; i++) {
-        uint64_t a = i * 1000, b = a + 1, c = a + 2, d = a + 3, e = a + 4,
-                 f = a + 5;
+        uint64_t a = i * UINT64_C(1000), b = a + 1, c = a + 2, d = a + 3,
+                 e = a + 4, f = a + 5;
         double x = (double)a, y = (double)(a + 1);
 
         for (int n = 0; n < 1000; n++) {
@@ -228,7 +228,7 @@ static void test_registers_survive(void)
     }
 }
 
-static void fill_stack(int depth)
+static void fill_stack(int depth) /* NOLINT(misc-no-recursion) */
 {
     char buf[2048];
 
@@ -237,7 +237,7 @@ static void fill_stack(int depth)
     if (depth > 0) {
         fill_stack(depth - 1);
     }
-    g_assert_cmpint(buf[17], ==, (char)depth);
+    g_assert_true(buf[17] == (char)depth);
 }
 
 static void deep_entry(void *opaque)
@@ -259,7 +259,7 @@ static void test_deep_stack(void)
 static void overflow_entry(void *opaque)
 {
     co_assert_role();
-    fill_stack(CO_STACK_SIZE / 1024);
+    fill_stack((int)(CO_STACK_SIZE / 1024));
 }
 
 static void test_overflow_faults(void)
@@ -373,7 +373,7 @@ static void test_made_elsewhere(void)
     struct co_pool_stats s;
     pthread_t thread;
 
-    for (int i = 0; i < 2 * STACK_BATCH; i++) {
+    for (size_t i = 0; i < 2 * STACK_BATCH; i++) {
         struct co *co = co_new(once_entry, NULL);
 
         g_assert_cmpint(pthread_create(&thread, NULL, end_thread, co), ==, 0);

@@ -327,7 +327,7 @@ static void test_iothread_free_runs_what_is_due(void)
     iothread_free(NULL);
 }
 
-#define PINGS 5000
+#define PINGS 5000L
 
 struct ping {
     struct co *here, *there;

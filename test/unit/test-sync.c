@@ -444,7 +444,7 @@ static void test_sleep_woken_twice(void)
 /* -- Real threads --------------------------------------------------------- */
 
 #define STRESS_LOOPS  2
-#define STRESS_COS    4 /* on each */
+#define STRESS_COS    4L /* on each */
 #define STRESS_ROUNDS 100000
 #define STRESS_NS     INT64_C(2000000000)
 

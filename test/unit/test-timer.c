@@ -25,10 +25,10 @@ static void check_trail(const char *want)
 }
 
 struct alarm {
-    char name;
     struct loop_timer timer;
     struct alarm *cancels; /* from its callback */
     int again;             /* how often it arms itself for the past */
+    char name;
 };
 
 static void alarm_fn(void *opaque)
@@ -76,7 +76,7 @@ static void test_move_and_cancel(void)
     alarms_init(a, 3);
     loop_timer_arm(&a[0].timer, now - 3);
     loop_timer_arm(&a[1].timer, now - 2);
-    loop_timer_arm(&a[2].timer, now + 3600 * 1000 * MS);
+    loop_timer_arm(&a[2].timer, now + 3600000 * MS);
     loop_timer_arm(&a[0].timer, now - 1); /* moves behind b */
     g_assert_true(loop_turn(loop, false));
     check_trail("ba");
@@ -154,23 +154,24 @@ static void test_policy(void)
     static const struct {
         const char *what;
         struct poll_policy policy;
-        int64_t window, waited, want;
+        int64_t window, waited, slept, want;
     } cases[] = {
-        {"found by polling: stay", {32000, 0, 0}, 8000, 8000, 8000},
-        {"a sleep that polling would have saved", {32000, 0, 0}, 0, 100, 4000},
-        {"grow by two", {32000, 0, 0}, 4000, 4001, 8000},
-        {"grow by three", {32000, 3, 0}, 4000, 32000, 12000},
-        {"no further than the bound", {32000, 0, 0}, 20000, 20001, 32000},
-        {"a small bound", {1000, 0, 0}, 0, 900, 1000},
-        {"polling in vain: stop", {32000, 0, 0}, 8000, 32001, 0},
-        {"polling in vain: shrink", {32000, 0, 4}, 8000, 32001, 2000},
-        {"long sleeps without polling", {32000, 0, 2}, 0, 99999, 0},
+        {"no sleep at all", {32000, 0, 0}, 8000, 9000, 900, 8000},
+        {"no sleep, no window", {32000, 0, 0}, 0, 900, 900, 0},
+        {"polling would have saved it", {32000, 0, 0}, 0, 5000, 5000, 4000},
+        {"grow by two", {32000, 0, 0}, 4000, 8000, 4000, 8000},
+        {"grow by three", {32000, 3, 0}, 4000, 32000, 28000, 12000},
+        {"no further than the bound", {32000, 0, 0}, 20000, 23000, 3000, 32000},
+        {"a small bound", {3000, 0, 0}, 0, 2900, 2900, 3000},
+        {"polling in vain: stop", {32000, 0, 0}, 8000, 32001, 24001, 0},
+        {"polling in vain: shrink", {32000, 0, 4}, 8000, 32001, 24001, 2000},
+        {"long sleeps without polling", {32000, 0, 2}, 0, 99999, 99999, 0},
     };
 
     for (size_t i = 0; i < G_N_ELEMENTS(cases); i++) {
         g_test_message("%s", cases[i].what);
         g_assert_cmpint(poll_next_window(&cases[i].policy, cases[i].window,
-                                         cases[i].waited),
+                                         cases[i].waited, cases[i].slept),
                         ==, cases[i].want);
     }
 }
@@ -241,7 +242,7 @@ static void open_window(void)
     struct loop_stats s;
     struct alarm a[1];
 
-    loop_set_polling(loop, 1000 * 1000 * MS, 1000000, 0);
+    loop_set_polling(loop, 1000000 * MS, 1000000, 0);
     alarms_init(a, 1);
     do {
         loop_timer_arm(&a[0].timer, loop_now() + MS / 10);

@@ -3,7 +3,6 @@
 #include "backend/history.h"
 
 #include <assert.h>
-#include <errno.h>
 #include <string.h>
 
 static struct history_entry *history_new_entry(struct history *h)
@@ -39,16 +38,15 @@ uint64_t history_cursor(const struct history *h)
 int history_since(struct history *h, uint64_t *cursor)
 {
     uint64_t from = *cursor;
+    int i = 0;
 
     if (from == h->errors) {
         return 0;
     }
     *cursor = h->told = h->errors;
-    for (int i = 0; i < h->n_entries; i++) {
-        if (h->entries[i].last > from) {
-            return h->entries[i].rc;
-        }
+    while (i < h->n_entries && h->entries[i].last <= from) {
+        i++;
     }
-    assert(!"the last entry ends at the last error");
-    return -EIO;
+    assert(i < h->n_entries); /* the last entry ends at the last error */
+    return h->entries[i].rc;
 }

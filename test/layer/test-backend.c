@@ -115,6 +115,33 @@ static void test_completes_with_the_driver(void)
     g_assert_cmpint(rig_down(&rig), ==, 0);
 }
 
+/* Stands for co_new() in this program (see meson.build). */
+static bool no_memory;
+struct co *__real_co_new(co_entry_fn *entry, void *opaque);
+struct co *__wrap_co_new(co_entry_fn *entry, void *opaque);
+
+struct co *__wrap_co_new(co_entry_fn *entry, void *opaque)
+{
+    return no_memory ? NULL : __real_co_new(entry, opaque);
+}
+
+static void test_no_memory(void)
+{
+    up(0);
+    no_memory = true;
+    submit(BACKEND_WRITE, 0, 4);
+    submit(BACKEND_READ, 0, 4);
+    no_memory = false;
+    g_assert_cmpint(users[0].rc, ==, PENDING);
+    g_assert_cmpint(users[1].rc, ==, PENDING);
+    rig_settle();
+    g_assert_cmpint(users[0].rc, ==, -ENOMEM);
+    g_assert_cmpint(users[1].rc, ==, -ENOMEM);
+    g_assert_cmpint(backend_in_flight(rig.be), ==, 0);
+    calls_assert(rig.calls, "");
+    g_assert_cmpint(rig_down(&rig), ==, -ENOMEM); /* the write is lost */
+}
+
 /* -- Refusals ------------------------------------------------------------ */
 
 static void test_range(void)
@@ -686,6 +713,57 @@ static void test_drain_of_several_loops(void)
     g_assert_cmpint(rig_down(&rig), ==, 0);
 }
 
+#define N_FREES 200
+
+static void submit_one(void *opaque)
+{
+    struct user *u = opaque;
+
+    backend_submit(u->req.be, &u->req);
+    __atomic_store_n(&submitting, false, __ATOMIC_RELEASE);
+}
+
+/* Whoever frees a backend does so the moment the last request has let go. */
+static void free_often(void *opaque)
+{
+    struct iothread *thread = opaque;
+    struct user *u = &users[0];
+
+    co_assert_role();
+    for (int i = 0; i < N_FREES; i++) {
+        struct backend *be;
+
+        g_assert_cmpint(backend_new(backend_root(rig.be), 0, &be), ==, 0);
+        u->rc = PENDING;
+        u->req = (struct backend_req){
+            .op = BACKEND_READ,
+            .bytes = 1,
+            .iovs = iovs_one(&u->iov, u->data, 1),
+            .done = user_done,
+            .be = be,
+        };
+        submitting = true;
+        bh_oneshot(iothread_loop(thread), submit_one, u);
+        while (__atomic_load_n(&submitting, __ATOMIC_ACQUIRE)) {
+            loop_co_relax();
+        }
+        g_assert_cmpint(backend_co_free(be), ==, 0);
+        g_assert_cmpint(u->rc, ==, 0);
+    }
+}
+
+static void test_free_while_another_loop_ends(void)
+{
+    struct iothread *thread;
+
+    up(0);
+    calls_set_mode(rig.calls, CALLS_RELAX);
+    g_assert_cmpint(iothread_new("test", &thread), ==, 0);
+    rig_run(free_often, thread);
+    iothread_free(thread);
+    g_assert_cmpint(rig_down(&rig), ==, 0);
+}
+
 int main(int argc, char **argv)
 {
     g_test_init(&argc, &argv, NULL);
@@ -693,6 +771,7 @@ int main(int argc, char **argv)
                     test_never_completes_inline);
     g_test_add_func("/backend/completes-with-the-driver",
                     test_completes_with_the_driver);
+    g_test_add_func("/backend/no-memory", test_no_memory);
     g_test_add_func("/backend/range", test_range);
     g_test_add_func("/backend/read-only", test_read_only);
     g_test_add_func("/backend/read-only-node", test_read_only_node);
@@ -714,5 +793,7 @@ int main(int argc, char **argv)
     g_test_add_func("/backend/copy-stops-at-error",
                     test_copy_stops_at_an_error);
     g_test_add_func("/backend/several-loops", test_drain_of_several_loops);
+    g_test_add_func("/backend/free-while-another-loop-ends",
+                    test_free_while_another_loop_ends);
     return g_test_run();
 }

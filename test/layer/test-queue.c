@@ -516,6 +516,41 @@ static void test_impossible_ranges(void)
     down();
 }
 
+/* Stands for g_try_malloc() in this program (see meson.build). */
+static bool no_memory;
+gpointer __real_g_try_malloc(gsize n);
+gpointer __wrap_g_try_malloc(gsize n);
+
+gpointer __wrap_g_try_malloc(gsize n)
+{
+    return no_memory ? NULL : __real_g_try_malloc(n);
+}
+
+/* Without memory for a new run, those on the free list still serve. */
+static void test_no_memory(void)
+{
+    up_simple();
+    queue_plug(queue);
+    submit_write(0, 4);
+    submit_write(4, 4);
+    no_memory = true;
+    queue_unplug(queue);
+    calls_assert(rig.calls, "");
+    rig_settle();
+    g_assert_cmpint(users[0].rc, ==, -ENOMEM);
+    g_assert_cmpint(users[1].rc, ==, -ENOMEM);
+    g_assert_cmpint(backend_error_take_untold(rig.be), ==, -ENOMEM);
+    no_memory = false;
+    submit_read(0, 4);
+    calls_let_all_go(rig.calls);
+    no_memory = true;
+    submit_read(0, 4);
+    calls_let_all_go(rig.calls);
+    no_memory = false;
+    g_assert_cmpint(users[3].rc, ==, 0);
+    down();
+}
+
 /* -- Completion and cancellation ----------------------------------------- */
 
 /* The driver does not yield: still nobody is called from inside submit
@@ -846,6 +881,7 @@ int main(int argc, char **argv)
     g_test_add_func("/queue/single-is-not-retried", test_single_is_not_retried);
     g_test_add_func("/queue/member-past-the-end", test_member_past_the_end);
     g_test_add_func("/queue/impossible-ranges", test_impossible_ranges);
+    g_test_add_func("/queue/no-memory", test_no_memory);
     g_test_add_func("/queue/never-completes-inline",
                     test_never_completes_inline);
     g_test_add_func("/queue/cancel-held", test_cancel_held);

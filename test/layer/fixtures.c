@@ -120,8 +120,7 @@ static int co_fn mem_co_flush(struct node *node)
     struct mem *m = mem_of(node);
     int rc = mem_call(m, "F"); /* yields */
 
-    m->n_flushes += rc == 0;
-    return rc;
+    return rc ? rc : m->fail_flush;
 }
 
 static int co_fn mem_co_allocate(struct node *node, int64_t offset,

@@ -12,7 +12,7 @@
  *   C0+512>4096           copy range
  *
  * Options: size, align, mem-align, max-transfer, max-iov, zeroes-align,
- * max-zeroes, discard-align, max-discard, and on/off: zeroes, fua, discard.
+ * max-zeroes, discard-align, max-discard, and on/off: zeroes, discard.
  *
  * Threading: one loop, that of fixture_loop(), unless mem_set_relaxed().
  */
@@ -39,14 +39,14 @@ struct mem {
     int relaxed;  /* yield up to so many times per call; see below */
     GString *log; /* NULL when relaxed */
     struct list pending;
-    int n_flushes; /* completed ones */
+    int fail_flush; /* what flushes end with */
 
     struct node_limits limits;
     bool no_zeroes, no_discard; /* -EOPNOTSUPP */
 };
 
-/* "mem" and "mem-grows" (a write past the end makes it longer), and both
- * with native FUA: "mem-fua".  "bare" can only read and write. */
+/* "mem"; "mem-grows": a write past the end makes it longer; "mem-fua": with
+ * FUA of its own; "bare": can only read and write.  And "raw". */
 void fixture_register(void);
 
 struct mem *mem_of(struct node *node); /* of the leaf below @node */

@@ -1,0 +1,417 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Requests that overlap: who waits for whom, and in which order they take
+ * effect.  Time runs down the tables; "..." is a request that waits.
+ */
+#include <errno.h>
+#include <string.h>
+
+#include "fixtures.h"
+
+#define OPTS "driver=mem,size=64k,align=512"
+
+static struct node *open_holding(void)
+{
+    struct node *node = open_node(OPTS, NODE_RDWR | NODE_UNMAP);
+
+    mem_of(node)->hold = true;
+    return node;
+}
+
+/* Two plain requests of the same bytes race in the driver, as on a disk. */
+static void test_plain_writes_race(void)
+{
+    struct node *node = open_holding();
+    struct mem *m = mem_of(node);
+    struct job a = job(WRITE, node, 0, 512, .fill = 'a');
+    struct job b = job(WRITE, node, 0, 1024, .fill = 'b');
+    struct job r = job(READ, node, 512, 512);
+
+    job_start(&a);
+    job_start(&b);
+    job_start(&r);
+    mem_expect(m, "W0+512 W0+1024 R512+512");
+    mem_complete_all(m);
+    g_assert_cmpint(job_finish(&a), ==, 0);
+    g_assert_cmpint(job_finish(&b), ==, 0);
+    g_assert_cmpint(job_finish(&r), ==, 0);
+    close_node(node);
+}
+
+/*
+ *   A write     Z zeroes    B write     driver
+ *   begins                              W0+4096
+ *               begins, ...
+ *                           begins, ...
+ *   ends        goes on                 Z0+4096
+ *               ends        goes on     W0+512
+ */
+static void test_write_zeroes_write(void)
+{
+    struct node *node = open_holding();
+    struct mem *m = mem_of(node);
+    struct job a = job(WRITE, node, 0, 4096, .fill = 'a');
+    struct job z = job(ZEROES, node, 0, 4096);
+    struct job b = job(WRITE, node, 0, 512, .fill = 'b');
+
+    job_start(&a);
+    job_start(&z);
+    job_start(&b);
+    mem_expect(m, "W0+4096");
+    mem_complete(m, 0);
+    mem_expect(m, "Z0+4096");
+    mem_complete(m, 0);
+    mem_expect(m, "W0+512");
+    mem_complete(m, 0);
+    g_assert_cmpint(job_finish(&a), ==, 0);
+    g_assert_cmpint(job_finish(&z), ==, 0);
+    g_assert_cmpint(job_finish(&b), ==, 0);
+    g_assert_true(bytes_are(m->data, 'b', 512));
+    g_assert_true(bytes_are(m->data + 512, 0, 3584));
+    close_node(node);
+}
+
+/* The same with a discard, whose end is what was written last. */
+static void test_write_discard_write(void)
+{
+    struct node *node = open_holding();
+    struct mem *m = mem_of(node);
+    struct job a = job(WRITE, node, 0, 512, .fill = 'a');
+    struct job d = job(DISCARD, node, 0, 4096);
+    struct job b = job(WRITE, node, 512, 512, .fill = 'b');
+
+    job_start(&a);
+    job_start(&d);
+    job_start(&b);
+    mem_expect(m, "W0+512");
+    mem_complete(m, 0);
+    mem_expect(m, "D0+4096");
+    mem_complete(m, 0);
+    mem_expect(m, "W512+512");
+    mem_complete(m, 0);
+    g_assert_cmpint(job_finish(&a), ==, 0);
+    g_assert_cmpint(job_finish(&d), ==, 0);
+    g_assert_cmpint(job_finish(&b), ==, 0);
+    g_assert_true(bytes_are(m->data + 512, 'b', 512));
+    close_node(node);
+}
+
+/* Neighbours do not wait for each other. */
+static void test_neighbours(void)
+{
+    struct node *node = open_holding();
+    struct mem *m = mem_of(node);
+    struct job z = job(ZEROES, node, 4096, 4096);
+    struct job before = job(WRITE, node, 3584, 512, .fill = 'b');
+    struct job after = job(READ, node, 8192, 512);
+
+    job_start(&z);
+    job_start(&before);
+    job_start(&after);
+    mem_expect(m, "Z4096+4096 W3584+512 R8192+512");
+    mem_complete_all(m);
+    g_assert_cmpint(job_finish(&z), ==, 0);
+    g_assert_cmpint(job_finish(&before), ==, 0);
+    g_assert_cmpint(job_finish(&after), ==, 0);
+    close_node(node);
+}
+
+/*
+ *   R read      Z zeroes     S read      driver
+ *   begins                               R0+512
+ *               begins, ...
+ *                            begins, ...
+ *   ends        goes on                  Z0+512
+ *               ends         goes on     R0+512
+ * R sees what was there before Z, and S what is there after it.
+ */
+static void test_reads_keep_the_order(void)
+{
+    struct node *node = open_holding();
+    struct mem *m = mem_of(node);
+    struct job r = job(READ, node, 0, 512);
+    struct job z = job(ZEROES, node, 0, 512);
+    struct job s = job(READ, node, 0, 512);
+
+    memset(m->data, 'o', 512);
+    job_start(&r);
+    job_start(&z);
+    job_start(&s);
+    mem_expect(m, "R0+512");
+    mem_complete(m, 0);
+    g_assert_true(r.done && bytes_are(r.buf, 'o', 512));
+    mem_expect(m, "Z0+512");
+    mem_complete(m, 0);
+    mem_expect(m, "R0+512");
+    mem_complete(m, 0);
+    g_assert_true(s.done && bytes_are(s.buf, 0, 512));
+    g_assert_cmpint(job_finish(&r), ==, 0);
+    g_assert_cmpint(job_finish(&z), ==, 0);
+    g_assert_cmpint(job_finish(&s), ==, 0);
+    close_node(node);
+}
+
+/*
+ *   A write 0+512   Z zeroes 0+1024   B write 512+512   driver
+ *   begins                                              W0+512
+ *                   begins, ...
+ *                                     begins, ...
+ *   ends            goes on                             Z0+1024
+ *                   ends              goes on           W512+512
+ * B does not touch what A writes, but it came after Z, which waits for A: to
+ * overtake would be to be lost.
+ */
+static void test_no_overtaking(void)
+{
+    struct node *node = open_holding();
+    struct mem *m = mem_of(node);
+    struct job a = job(WRITE, node, 0, 512, .fill = 'a');
+    struct job z = job(ZEROES, node, 0, 1024);
+    struct job b = job(WRITE, node, 512, 512, .fill = 'b');
+
+    job_start(&a);
+    job_start(&z);
+    job_start(&b);
+    mem_expect(m, "W0+512");
+    mem_complete(m, 0);
+    mem_expect(m, "Z0+1024");
+    mem_complete(m, 0);
+    mem_expect(m, "W512+512");
+    mem_complete(m, 0);
+    g_assert_cmpint(job_finish(&a), ==, 0);
+    g_assert_cmpint(job_finish(&z), ==, 0);
+    g_assert_cmpint(job_finish(&b), ==, 0);
+    g_assert_true(bytes_are(m->data + 512, 'b', 512));
+    close_node(node);
+}
+
+/*
+ *   A 0+512   B 512+512   Z zeroes 0+1024   driver
+ *   begins    begins      begins, ...       W0+512 W512+512
+ *             ends        ... for A
+ *   ends                  goes on           Z0+1024
+ */
+static void test_waits_for_all(void)
+{
+    struct node *node = open_holding();
+    struct mem *m = mem_of(node);
+    struct job a = job(WRITE, node, 0, 512, .fill = 'a');
+    struct job b = job(WRITE, node, 512, 512, .fill = 'b');
+    struct job z = job(ZEROES, node, 0, 1024);
+
+    job_start(&a);
+    job_start(&b);
+    job_start(&z);
+    mem_expect(m, "W0+512 W512+512");
+    mem_complete(m, 1);
+    mem_expect(m, "");
+    mem_complete(m, 0);
+    mem_expect(m, "Z0+1024");
+    mem_complete(m, 0);
+    g_assert_cmpint(job_finish(&a), ==, 0);
+    g_assert_cmpint(job_finish(&b), ==, 0);
+    g_assert_cmpint(job_finish(&z), ==, 0);
+    close_node(node);
+}
+
+/* All that wait for one request go on when it ends, in their order. */
+static void test_all_waiters_go_on(void)
+{
+    struct node *node = open_holding();
+    struct mem *m = mem_of(node);
+    struct job z = job(ZEROES, node, 0, 4096);
+    struct job w[3];
+
+    job_start(&z);
+    for (int i = 0; i < 3; i++) {
+        w[i] = job(WRITE, node, i * 512, 512, .fill = 'a');
+        job_start(&w[i]);
+    }
+    mem_expect(m, "Z0+4096");
+    mem_complete(m, 0);
+    mem_expect(m, "W0+512 W512+512 W1024+512");
+    mem_complete_all(m);
+    g_assert_cmpint(job_finish(&z), ==, 0);
+    for (int i = 0; i < 3; i++) {
+        g_assert_cmpint(job_finish(&w[i]), ==, 0);
+    }
+    close_node(node);
+}
+
+/* A request that fails lets the next one go on all the same. */
+static void test_failure_lets_go(void)
+{
+    struct node *node = open_holding();
+    struct mem *m = mem_of(node);
+    struct job z = job(ZEROES, node, 0, 512);
+    struct job w = job(WRITE, node, 0, 512, .fill = 'w');
+
+    job_start(&z);
+    job_start(&w);
+    mem_fail(m, 0, -EIO);
+    g_assert_cmpint(job_finish(&z), ==, -EIO);
+    mem_expect(m, "Z0+512 W0+512");
+    mem_complete(m, 0);
+    g_assert_cmpint(job_finish(&w), ==, 0);
+    close_node(node);
+}
+
+/* The caller can ask for it: also plain requests, also reads. */
+static void test_serialising_flag(void)
+{
+    struct node *node = open_holding();
+    struct mem *m = mem_of(node);
+    struct job r = job(READ, node, 0, 512, REQ_SERIALISING);
+    struct job w = job(WRITE, node, 0, 512, .fill = 'w');
+
+    job_start(&r);
+    job_start(&w);
+    mem_expect(m, "R0+512");
+    mem_complete(m, 0);
+    mem_expect(m, "W0+512");
+    mem_complete(m, 0);
+    g_assert_cmpint(job_finish(&r), ==, 0);
+    g_assert_cmpint(job_finish(&w), ==, 0);
+    close_node(node);
+}
+
+static void test_no_wait(void)
+{
+    const unsigned flags = REQ_SERIALISING | REQ_NO_WAIT;
+    struct node *node = open_holding();
+    struct mem *m = mem_of(node);
+    struct job r = job(READ, node, 0, 512);
+    struct job busy = job(WRITE, node, 0, 1024, flags);
+    struct job free_range = job(WRITE, node, 512, 512, flags);
+    struct job again = job(WRITE, node, 0, 512, flags);
+
+    job_start(&r);
+    g_assert_cmpint(job_run(&busy), ==, -EBUSY);
+    job_start(&free_range);
+    mem_expect(m, "R0+512 W512+512");
+    mem_complete_all(m);
+    g_assert_cmpint(job_finish(&r), ==, 0);
+    g_assert_cmpint(job_finish(&free_range), ==, 0);
+    job_start(&again); /* the one that was turned away left nothing behind */
+    mem_complete_all(m);
+    g_assert_cmpint(job_finish(&again), ==, 0);
+    close_node(node);
+}
+
+/*
+ *   R read 8192+512   T truncate to 4096   S read 8192+512   driver
+ *   begins                                                   R8192+512
+ *                     begins, ...
+ *                                          begins, ...
+ *   ends              goes on                                T4096
+ *                     ends                 ends, -EIO
+ */
+static void test_truncate(void)
+{
+    struct node *node = open_holding();
+    struct mem *m = mem_of(node);
+    struct job r = job(READ, node, 8192, 512);
+    struct job t = job(TRUNCATE, node, 4096);
+    struct job s = job(READ, node, 8192, 512);
+    struct job w = job(WRITE, node, 8192, 512, .fill = 'w');
+    struct job low = job(READ, node, 0, 512);
+
+    job_start(&r);
+    job_start(&t);
+    job_start(&s);
+    job_start(&w);
+    job_start(&low); /* below the new end: not concerned */
+    mem_expect(m, "R8192+512 R0+512");
+    mem_complete_all(m);
+    mem_expect(m, "T4096");
+    g_assert_cmpint(job_finish(&r), ==, 0);
+    g_assert_cmpint(job_finish(&t), ==, 0);
+    g_assert_cmpint(job_finish(&s), ==, -EIO);
+    g_assert_cmpint(job_finish(&w), ==, -EIO);
+    g_assert_cmpint(job_finish(&low), ==, 0);
+    g_assert_cmpint(node_length(node), ==, 4096);
+    close_node(node);
+}
+
+/*
+ *   C copy 0+512 to 4096   Z zeroes 0+8192   driver
+ *   begins                                   C0+512>4096
+ *                          begins, ...
+ *   ends                   goes on           Z0+8192
+ * Both ranges of C are taken at one moment, or Z could come in between: it
+ * would wait for C's reading, and C's writing for it.
+ */
+static void test_copy(void)
+{
+    struct node *node = open_holding();
+    struct mem *m = mem_of(node);
+    struct job first = job(ZEROES, node, 0, 4096);
+    struct job c = job(COPY, node, 0, 512, .dst = node, .dst_offset = 4096);
+    struct job z = job(ZEROES, node, 0, 8192);
+    struct job same = job(COPY, node, 0, 512, .dst = node, .dst_offset = 511);
+
+    job_start(&first);
+    job_start(&c); /* waits for the zeroes where it reads */
+    job_start(&z);
+    mem_expect(m, "Z0+4096");
+    mem_complete(m, 0);
+    mem_expect(m, "C0+512>4096");
+    mem_complete(m, 0);
+    mem_expect(m, "Z0+8192");
+    mem_complete(m, 0);
+    g_assert_cmpint(job_finish(&first), ==, 0);
+    g_assert_cmpint(job_finish(&c), ==, 0);
+    g_assert_cmpint(job_finish(&z), ==, 0);
+    g_assert_cmpint(job_run(&same), ==, -EOPNOTSUPP);
+    close_node(node);
+}
+
+/* Two nodes that copy to each other, with somebody waiting at both. */
+static void test_copy_crosswise(void)
+{
+    struct node *x = open_holding();
+    struct node *y = open_holding();
+    struct job ab = job(COPY, x, 0, 512, .dst = y);
+    struct job zx = job(ZEROES, x, 0, 512);
+    struct job ba = job(COPY, y, 0, 512, .dst = x);
+    struct job zy = job(ZEROES, y, 0, 512);
+    struct job *all[] = {&ab, &zx, &ba, &zy};
+
+    for (size_t i = 0; i < G_N_ELEMENTS(all); i++) {
+        job_start(all[i]);
+    }
+    while (mem_pending(mem_of(x)) + mem_pending(mem_of(y)) > 0) {
+        mem_complete_all(mem_of(x));
+        mem_complete_all(mem_of(y));
+    }
+    for (size_t i = 0; i < G_N_ELEMENTS(all); i++) {
+        g_assert_cmpint(job_finish(all[i]), ==, 0);
+    }
+    close_node(x);
+    close_node(y);
+}
+
+int main(int argc, char **argv)
+{
+    int rc;
+
+    g_test_init(&argc, &argv, NULL);
+    fixture_register();
+    g_test_add_func("/overlap/plain-writes-race", test_plain_writes_race);
+    g_test_add_func("/overlap/write-zeroes-write", test_write_zeroes_write);
+    g_test_add_func("/overlap/write-discard-write", test_write_discard_write);
+    g_test_add_func("/overlap/neighbours", test_neighbours);
+    g_test_add_func("/overlap/reads-keep-the-order", test_reads_keep_the_order);
+    g_test_add_func("/overlap/no-overtaking", test_no_overtaking);
+    g_test_add_func("/overlap/waits-for-all", test_waits_for_all);
+    g_test_add_func("/overlap/all-waiters-go-on", test_all_waiters_go_on);
+    g_test_add_func("/overlap/failure-lets-go", test_failure_lets_go);
+    g_test_add_func("/overlap/serialising-flag", test_serialising_flag);
+    g_test_add_func("/overlap/no-wait", test_no_wait);
+    g_test_add_func("/overlap/truncate", test_truncate);
+    g_test_add_func("/overlap/copy", test_copy);
+    g_test_add_func("/overlap/copy-crosswise", test_copy_crosswise);
+    rc = g_test_run();
+    fixture_loop_free();
+    return rc;
+}

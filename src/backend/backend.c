@@ -206,6 +206,11 @@ int64_t backend_length(const struct backend *be)
     return node_length(be->root);
 }
 
+const struct node_limits *backend_limits(const struct backend *be)
+{
+    return node_limits(be->root);
+}
+
 struct backend_stats *backend_stats(const struct backend *be)
 {
     return be->stats;

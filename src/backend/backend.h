@@ -47,6 +47,7 @@ int co_fn backend_co_free(struct backend *be);
 struct node *backend_root(const struct backend *be);
 unsigned backend_flags(const struct backend *be);
 int64_t backend_length(const struct backend *be); /* never yields */
+const struct node_limits *backend_limits(const struct backend *be);
 
 /* -- Coroutine I/O ------------------------------------------------------- */
 

@@ -20,7 +20,6 @@
 
 #include "base/align.h"
 #include "base/log.h"
-#include "block/node.h"
 #include "loop/loop.h"
 
 /* One request to the backend, for one or more of the user's. */
@@ -51,8 +50,9 @@ struct queue {
     struct list free_runs;
     unsigned n_ordered; /* discards and zeroes running or waiting */
 
+    unsigned starting; /* runs are being started: nobody is called back */
     struct bh *bh;
-    struct list dropped; /* completed by @bh: cancelled, or no memory */
+    struct list late; /* requests that @bh completes */
 };
 
 static struct queue_req *req_of_merge(const struct merge_req *m)
@@ -73,31 +73,38 @@ static bool op_is_ordered(enum backend_op op)
 
 /* -- Completion ---------------------------------------------------------- */
 
-static void queue_req_done(struct queue *q, struct queue_req *req, int rc)
-{
-    backend_stats_end(q->stats, backend_op_type(req->op), req->begun, rc);
-    q->pending--;
-    req->done(req, rc); /* may free @req, and @q if it was the last */
-}
-
-static void queue_drop(struct queue *q, struct queue_req *req, int rc)
+static void queue_complete_later(struct queue *q, struct queue_req *req, int rc)
 {
     req->rc = rc;
-    list_add_tail(&q->dropped, &req->link);
+    list_add_tail(&q->late, &req->link);
     bh_schedule(q->bh);
 }
 
-static void queue_complete_dropped(void *opaque)
+/* @req may be gone afterwards, and @q too if it was the last. */
+static void queue_complete(struct queue *q, struct queue_req *req, int rc)
+{
+    /* Starting a run may end another, of which the caller of queue_submit()
+     * must not hear before that returns. */
+    if (unlikely(q->starting > 0)) {
+        queue_complete_later(q, req, rc);
+        return;
+    }
+    backend_stats_end(q->stats, backend_op_type(req->op), req->begun, rc);
+    q->pending--;
+    req->done(req, rc);
+}
+
+static void queue_complete_late(void *opaque)
 {
     struct queue *q = opaque;
     struct queue_req *req;
-    struct list dropped;
+    struct list late;
 
-    list_init(&dropped);
-    list_splice_tail(&dropped, &q->dropped);
-    while ((req = list_first(&dropped, struct queue_req, link))) {
+    list_init(&late);
+    list_splice_tail(&late, &q->late);
+    while ((req = list_first(&late, struct queue_req, link))) {
         list_del(&req->link);
-        queue_req_done(q, req, req->rc);
+        queue_complete(q, req, req->rc);
     }
 }
 
@@ -194,9 +201,13 @@ static bool run_admit(struct run *run)
 
 static void run_start(struct run *run)
 {
+    struct queue *q = run->queue;
+
     trace(QUEUE, "start offset=%" PRId64 " bytes=%" PRId64 " requests=%u",
           run->offset, run->bytes, run->n_members);
-    backend_submit(run->queue->backend, &run->req);
+    q->starting++;
+    backend_submit(q->backend, &run->req);
+    q->starting--;
 }
 
 /* The first waiting run that nothing holds back any more, or NULL. */
@@ -242,7 +253,7 @@ static void run_finish(struct run *run, int rc)
 
     for (; member; member = next) {
         next = member->next;
-        queue_req_done(q, member, rc);
+        queue_complete(q, member, rc);
     }
 }
 
@@ -268,7 +279,7 @@ static void run_retried(struct backend_req *req, int rc)
     }
     run->members = member->next;
     run_retry(run);
-    queue_req_done(q, member, rc);
+    queue_complete(q, member, rc);
 }
 
 static void run_done(struct backend_req *req, int rc)
@@ -293,7 +304,7 @@ static void queue_no_memory(struct queue *q,
         if (backend_op_is_write(req->op)) {
             backend_error_record(q->backend, -ENOMEM);
         }
-        queue_drop(q, req, -ENOMEM);
+        queue_complete_later(q, req, -ENOMEM);
     }
 }
 
@@ -334,7 +345,7 @@ static struct run *queue_make_run(struct queue *q,
 
 static struct merge_limits queue_limits(const struct queue *q)
 {
-    const struct node_limits *l = node_limits(backend_root(q->backend));
+    const struct node_limits *l = backend_limits(q->backend);
     int64_t max = min_non_zero(l->max_transfer, BLOCK_MAX_TRANSFER);
 
     return (struct merge_limits){
@@ -447,7 +458,7 @@ void queue_submit(struct queue *q, struct queue_req *req)
     req->begun = backend_stats_begin(q->stats, backend_op_type(req->op),
                                      nonsense ? 0 : req->bytes);
     if (unlikely(nonsense)) {
-        queue_drop(q, req, -EIO);
+        queue_complete_later(q, req, -EIO);
     } else if (likely(op_is_rw(req->op))) {
         queue_hold(q, req);
     } else {
@@ -481,7 +492,7 @@ bool queue_cancel(struct queue *q, struct queue_req *req)
     q->n_held--;
     memmove(&q->held[i], &q->held[i + 1], (q->n_held - i) * sizeof(q->held[0]));
     req->held = false;
-    queue_drop(q, req, -EINTR);
+    queue_complete_later(q, req, -EINTR);
     return true;
 }
 
@@ -495,11 +506,11 @@ struct queue *queue_new(struct backend *be, unsigned flags)
     q->stats = backend_stats(be);
     q->loop = loop_current();
     q->flags = flags;
-    q->bh = bh_new(q->loop, queue_complete_dropped, q);
+    q->bh = bh_new(q->loop, queue_complete_late, q);
     list_init(&q->running);
     list_init(&q->waiting);
     list_init(&q->free_runs);
-    list_init(&q->dropped);
+    list_init(&q->late);
     return q;
 }
 

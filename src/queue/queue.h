@@ -43,7 +43,8 @@ struct queue_req {
     int64_t bytes;
     void *buf;      /* READ, WRITE: @bytes of memory */
     unsigned flags; /* enum req_flags */
-    /* Called once, on the loop's thread, never inside queue_submit(). */
+    /* Called once, on the loop's thread; never inside queue_submit() or
+     * queue_unplug(), not even those for other requests. */
     void (*done)(struct queue_req *req, int rc);
 
     /* The queue's own. */

@@ -22,6 +22,7 @@ struct calls {
     int64_t max_transfer;
     int max_iov;
     enum calls_mode mode;
+    bool let_go_at_next;
     int active; /* atomic */
     int64_t bad_offset, bad_bytes;
     int bad_rc;
@@ -45,6 +46,7 @@ static int co_fn calls_co_enter(struct calls *c, int64_t offset, int64_t bytes,
 {
     struct call call = {.co = co_self(), .n_iov = n_iov};
     enum calls_mode mode;
+    bool let_go;
 
     pthread_mutex_lock(&c->lock);
     g_string_append_printf(c->log, "%s%s", c->log->len ? ", " : "", text);
@@ -53,11 +55,16 @@ static int co_fn calls_co_enter(struct calls *c, int64_t offset, int64_t bytes,
         call.rc = c->bad_rc;
     }
     mode = c->mode;
+    let_go = c->let_go_at_next;
+    c->let_go_at_next = false;
     if (mode == CALLS_HOLD) {
         list_add_tail(&c->held, &call.link);
     }
     pthread_mutex_unlock(&c->lock);
 
+    if (let_go) {
+        calls_let_go(c, 0);
+    }
     __atomic_add_fetch(&c->active, 1, __ATOMIC_SEQ_CST);
     if (mode == CALLS_HOLD) {
         co_yield();
@@ -300,6 +307,11 @@ static struct call *calls_take(struct calls *c, int i)
 void calls_let_go(struct calls *c, int i)
 {
     loop_co_wake(calls_take(c, i)->co);
+}
+
+void calls_let_go_at_next_call(struct calls *c)
+{
+    c->let_go_at_next = true;
 }
 
 void calls_fail(struct calls *c, int i, int rc)

@@ -60,6 +60,8 @@ int calls_n_iov(struct calls *c, int i);
 /* Lets the @i-th held call go, oldest first, or makes it fail with @rc. */
 void calls_let_go(struct calls *c, int i);
 void calls_fail(struct calls *c, int i, int rc);
+/* The next call lets the oldest held one go, from its own coroutine. */
+void calls_let_go_at_next_call(struct calls *c);
 /* Lets all go, and what comes of it. */
 void calls_let_all_go(struct calls *c);
 

@@ -573,6 +573,22 @@ static void test_never_completes_inline(void)
     down();
 }
 
+/* Starting one run ends another that was sent before: it completes later. */
+static void test_no_completion_inside_submit(void)
+{
+    up_simple();
+    submit_read(0, 4);
+    calls_let_go_at_next_call(rig.calls);
+    submit_read(8, 4); /* user_done() would notice */
+    calls_assert(rig.calls, "R 0+4, R 8+4");
+    g_assert_cmpint(calls_held(rig.calls), ==, 1);
+    g_assert_cmpint(users[0].rc, ==, PENDING);
+    rig_settle();
+    g_assert_cmpint(users[0].rc, ==, 0);
+    g_assert_cmpint(users[1].rc, ==, PENDING);
+    down();
+}
+
 static void test_cancel_held(void)
 {
     struct user *mid;
@@ -884,6 +900,8 @@ int main(int argc, char **argv)
     g_test_add_func("/queue/no-memory", test_no_memory);
     g_test_add_func("/queue/never-completes-inline",
                     test_never_completes_inline);
+    g_test_add_func("/queue/no-completion-inside-submit",
+                    test_no_completion_inside_submit);
     g_test_add_func("/queue/cancel-held", test_cancel_held);
     g_test_add_func("/queue/cancel-sent", test_cancel_sent);
     g_test_add_func("/queue/last-done-frees-queue", test_last_done_frees_queue);

@@ -26,12 +26,13 @@
 /* Enough for any file system of today. */
 #define SAFE_ALIGN INT64_C(4096)
 
-/* File systems that take O_DIRECT and go through memory all the same. */
-static bool limits_fs_has_no_alignment(int fd)
+/* File systems that take O_DIRECT and go through memory all the same.  (The
+ * one that device nodes lie on is none of the matter.) */
+static bool limits_fs_has_no_alignment(const struct file *f)
 {
     struct statfs fs;
 
-    if (fstatfs(fd, &fs) < 0) {
+    if (!file_is_regular(f) || fstatfs(f->fd, &fs) < 0) {
         return false;
     }
     return fs.f_type == TMPFS_MAGIC || fs.f_type == RAMFS_MAGIC ||
@@ -100,8 +101,8 @@ int file_probe_alignment(struct file *f)
     void *buf;
 
     f->offset_align = f->mem_align = 1;
-    if (!f->direct || limits_fs_has_no_alignment(f->fd) ||
-        limits_from_statx(f) || limits_from_ioctl(f)) {
+    if (!f->direct || limits_fs_has_no_alignment(f) || limits_from_statx(f) ||
+        limits_from_ioctl(f)) {
         return 0;
     }
     if (posix_memalign(&buf, SAFE_ALIGN, 2 * SAFE_ALIGN)) {

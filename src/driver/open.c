@@ -3,7 +3,9 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
+#include <linux/fs.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -162,6 +164,21 @@ static int open_explain_busy(const struct open_request *rq, dev_t dev,
         user && g_str_has_prefix(user, "mounted") ? "unmount it" : "free it");
 }
 
+/* The kernel opens a write-protected device for writing and fails the writes. */
+static int open_check_writable(const struct open_request *rq, int fd,
+                               const struct stat *st)
+{
+    int rdonly = 0;
+
+    if (!(rq->flags & NODE_RDWR) || !S_ISBLK(st->st_mode)) {
+        return 0;
+    }
+    if (ioctl(fd, BLKROGET, &rdonly) < 0) {
+        return -errno;
+    }
+    return rdonly ? -EROFS : 0;
+}
+
 /* Opens the image as @rq says; fills @st.  Returns the descriptor. */
 static int open_fd(const struct open_request *rq, struct stat *st, GError **err)
 {
@@ -192,10 +209,10 @@ static int open_fd(const struct open_request *rq, struct stat *st, GError **err)
     if (fd < 0) {
         return open_explain(rq, -errno, err);
     }
-    if (fstat(fd, st) < 0) {
-        rc = open_explain(rq, -errno, err);
+    rc = fstat(fd, st) < 0 ? -errno : open_check_writable(rq, fd, st);
+    if (rc < 0) {
         (void)close(fd);
-        return rc;
+        return open_explain(rq, rc, err);
     }
     return fd;
 }

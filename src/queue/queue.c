@@ -15,76 +15,24 @@
 #include <assert.h>
 #include <errno.h>
 #include <glib.h>
-#include <inttypes.h>
-#include <string.h>
 
 #include "base/align.h"
-#include "base/log.h"
 #include "loop/loop.h"
-
-/* One request to the backend, for one or more of the user's. */
-struct run {
-    struct queue *queue;
-    struct backend_req req;
-    int64_t offset, bytes;     /* of all members, also during a retry */
-    struct queue_req *members; /* in order of offset, by queue_req.next */
-    unsigned n_members;        /* when it was made */
-    struct list link;          /* queue.running or .waiting, or .free_runs */
-    struct iovec iov[QUEUE_MAX_BATCH];
-};
-
-struct queue {
-    /* Constant. */
-    struct backend *backend;
-    struct backend_stats *stats;
-    struct loop *loop;
-    unsigned flags; /* enum queue_flags */
-
-    unsigned plugged;
-    unsigned pending;
-    unsigned n_held;
-    const struct merge_req *held[QUEUE_MAX_BATCH]; /* in order of arrival */
-
-    struct list running;
-    struct list waiting; /* for one that is running, or before them here */
-    struct list free_runs;
-    unsigned n_ordered; /* discards and zeroes running or waiting */
-
-    unsigned starting; /* runs are being started: nobody is called back */
-    struct bh *bh;
-    struct list late; /* requests that @bh completes */
-};
-
-static struct queue_req *req_of_merge(const struct merge_req *m)
-{
-    return container_of(m, struct queue_req, merge);
-}
-
-static bool op_is_rw(enum backend_op op)
-{
-    return op == BACKEND_READ || op == BACKEND_WRITE;
-}
-
-/* Must stay in order with requests that overlap it. */
-static bool op_is_ordered(enum backend_op op)
-{
-    return op == BACKEND_ZEROES || op == BACKEND_DISCARD;
-}
+#include "queue/queue_priv.h"
 
 /* -- Completion ---------------------------------------------------------- */
 
-static void queue_complete_later(struct queue *q, struct queue_req *req, int rc)
+void queue_complete_later(struct queue *q, struct queue_req *req, int rc)
 {
     req->rc = rc;
     list_add_tail(&q->late, &req->link);
     bh_schedule(q->bh);
 }
 
-/* @req may be gone afterwards, and @q too if it was the last. */
-static void queue_complete(struct queue *q, struct queue_req *req, int rc)
+void queue_complete(struct queue *q, struct queue_req *req, int rc)
 {
-    /* Starting a run may end another, of which the caller of queue_submit()
-     * must not hear before that returns. */
+    /* Starting a run may end one, of which the caller of queue_submit() must
+     * not hear before that returns. */
     if (unlikely(q->starting > 0)) {
         queue_complete_later(q, req, rc);
         return;
@@ -108,240 +56,7 @@ static void queue_complete_late(void *opaque)
     }
 }
 
-/* -- Runs ---------------------------------------------------------------- */
-
-static struct run *run_new(struct queue *q)
-{
-    struct run *run = list_first(&q->free_runs, struct run, link);
-
-    if (likely(run)) {
-        list_del(&run->link);
-        return run;
-    }
-    run = g_try_new(struct run, 1);
-    if (run) {
-        run->queue = q;
-        list_init(&run->link);
-    }
-    return run;
-}
-
-/* Makes @run ask for what @req asks for alone. */
-static void run_set_single(struct run *run, struct queue_req *req)
-{
-    struct backend_req *r = &run->req;
-
-    r->op = req->op;
-    r->offset = req->offset;
-    r->bytes = req->bytes;
-    r->flags = req->flags;
-    r->will_retry = false;
-    if (op_is_rw(req->op)) {
-        r->iovs = iovs_one(&run->iov[0], req->buf, req->bytes);
-    }
-}
-
-/* Adds @req after @last, the last of those that @run has. */
-static void run_append(struct run *run, struct queue_req *last,
-                       struct queue_req *req)
-{
-    last->next = req;
-    run->iov[run->req.iovs.n] = (struct iovec){req->buf, (size_t)req->bytes};
-    run->req.iovs.n++;
-    run->req.iovs.bytes += req->bytes;
-    run->req.bytes += req->bytes;
-    run->req.will_retry = true;
-}
-
-/* Must @later wait for @earlier? */
-static bool run_follows(const struct run *later, const struct run *earlier)
-{
-    return (op_is_ordered(later->req.op) || op_is_ordered(earlier->req.op)) &&
-           ranges_overlap(later->offset, later->bytes, earlier->offset,
-                          earlier->bytes);
-}
-
-/* Must @run wait for one of @runs, or of those before it when it is there? */
-static bool run_follows_any(const struct run *run, const struct list *runs)
-{
-    const struct run *other;
-
-    list_for_each(other, runs, link) {
-        if (other == run) {
-            return false;
-        }
-        if (run_follows(run, other)) {
-            return true;
-        }
-    }
-    return false;
-}
-
-static bool run_is_blocked(const struct run *run)
-{
-    const struct queue *q = run->queue;
-
-    return unlikely(q->n_ordered > 0) && (run_follows_any(run, &q->running) ||
-                                          run_follows_any(run, &q->waiting));
-}
-
-/* Enters @run in the queue's books.  Returns whether it may start now. */
-static bool run_admit(struct run *run)
-{
-    struct queue *q = run->queue;
-    bool blocked;
-
-    if (op_is_ordered(run->req.op)) {
-        q->n_ordered++;
-    }
-    blocked = run_is_blocked(run);
-    list_add_tail(blocked ? &q->waiting : &q->running, &run->link);
-    return !blocked;
-}
-
-static void run_start(struct run *run)
-{
-    struct queue *q = run->queue;
-
-    trace(QUEUE, "start offset=%" PRId64 " bytes=%" PRId64 " requests=%u",
-          run->offset, run->bytes, run->n_members);
-    q->starting++;
-    backend_submit(q->backend, &run->req);
-    q->starting--;
-}
-
-/* The first waiting run that nothing holds back any more, or NULL. */
-static struct run *queue_unblocked(const struct queue *q)
-{
-    struct run *run;
-
-    list_for_each(run, &q->waiting, link) {
-        if (!run_is_blocked(run)) {
-            return run;
-        }
-    }
-    return NULL;
-}
-
-static void queue_start_waiting(struct queue *q)
-{
-    struct run *run;
-
-    /* From the front each time: what starts may also end, and start more. */
-    while (!list_empty(&q->waiting) && (run = queue_unblocked(q))) {
-        list_del(&run->link);
-        list_add_tail(&q->running, &run->link);
-        run_start(run);
-    }
-}
-
-/* -- The end of a run ---------------------------------------------------- */
-
-/* Frees @run and completes the members it still has with @rc. */
-static void run_finish(struct run *run, int rc)
-{
-    struct queue *q = run->queue;
-    struct queue_req *member = run->members;
-    struct queue_req *next;
-
-    list_del(&run->link);
-    if (op_is_ordered(run->req.op)) {
-        q->n_ordered--;
-    }
-    list_add_head(&q->free_runs, &run->link);
-    queue_start_waiting(q);
-
-    for (; member; member = next) {
-        next = member->next;
-        queue_complete(q, member, rc);
-    }
-}
-
-static void run_retried(struct backend_req *req, int rc);
-
-/* Tries the first member alone; the others follow one after the other. */
-static void run_retry(struct run *run)
-{
-    run_set_single(run, run->members);
-    run->req.done = run_retried;
-    backend_submit(run->queue->backend, &run->req);
-}
-
-static void run_retried(struct backend_req *req, int rc)
-{
-    struct run *run = container_of(req, struct run, req);
-    struct queue *q = run->queue;
-    struct queue_req *member = run->members;
-
-    if (!member->next) {
-        run_finish(run, rc);
-        return;
-    }
-    run->members = member->next;
-    run_retry(run);
-    queue_complete(q, member, rc);
-}
-
-static void run_done(struct backend_req *req, int rc)
-{
-    struct run *run = container_of(req, struct run, req);
-
-    if (unlikely(rc < 0) && run->n_members > 1) {
-        run_retry(run);
-    } else {
-        run_finish(run, rc);
-    }
-}
-
 /* -- Dispatch ------------------------------------------------------------ */
-
-static void queue_no_memory(struct queue *q,
-                            const struct merge_req *const *reqs, size_t n)
-{
-    for (size_t i = 0; i < n; i++) {
-        struct queue_req *req = req_of_merge(reqs[i]);
-
-        if (backend_op_is_write(req->op)) {
-            backend_error_record(q->backend, -ENOMEM);
-        }
-        queue_complete_later(q, req, -ENOMEM);
-    }
-}
-
-/*
- * Makes one run of @n requests, which merge_run() found to go together.
- * Returns it when it may start now; otherwise it waits, or there was no memory
- * and its members complete with -ENOMEM.
- */
-static struct run *queue_make_run(struct queue *q,
-                                  const struct merge_req *const *reqs, size_t n)
-{
-    struct queue_req *last = req_of_merge(reqs[0]);
-    struct run *run = run_new(q);
-
-    if (unlikely(!run)) {
-        queue_no_memory(q, reqs, n);
-        return NULL;
-    }
-    run->members = last;
-    run->n_members = (unsigned)n;
-    run->req.done = run_done;
-    run_set_single(run, last);
-    for (size_t i = 1; i < n; i++) {
-        struct queue_req *req = req_of_merge(reqs[i]);
-
-        run_append(run, last, req);
-        last = req;
-    }
-    last->next = NULL;
-    run->offset = run->req.offset;
-    run->bytes = run->req.bytes;
-    if (n > 1) {
-        backend_stats_merged(q->stats, backend_op_type(last->op),
-                             (unsigned)n - 1);
-    }
-    return run_admit(run) ? run : NULL;
-}
 
 static struct merge_limits queue_limits(const struct queue *q)
 {
@@ -381,7 +96,7 @@ static void queue_dispatch(struct queue *q)
      * backend_submit() may submit, and must find them there. */
     for (size_t i = 0; i < n;) {
         size_t members = merge_run(&batch[i], n - i, &limits);
-        struct run *run = queue_make_run(q, &batch[i], members);
+        struct run *run = run_make(q, &batch[i], members);
 
         if (run) {
             runs[n_runs++] = run;
@@ -389,11 +104,13 @@ static void queue_dispatch(struct queue *q)
         i += members;
     }
 
+    q->starting++;
     loop_plug();
     for (size_t i = 0; i < n_runs; i++) {
         run_start(runs[i]);
     }
     loop_unplug();
+    q->starting--;
 }
 
 /* Sends @req, which is never merged, after what is held. */
@@ -403,7 +120,7 @@ static void queue_send_alone(struct queue *q, struct queue_req *req)
     struct run *run;
 
     queue_dispatch(q);
-    run = queue_make_run(q, &merge, 1);
+    run = run_make(q, &merge, 1);
     if (run) {
         run_start(run);
     }
@@ -429,7 +146,8 @@ static bool queue_fits_held(const struct queue *q, const struct merge_req *m)
 
 static void queue_hold(struct queue *q, struct queue_req *req)
 {
-    if (q->n_held > 0 && !queue_fits_held(q, &req->merge)) {
+    /* Not just once: what runs meanwhile may submit. */
+    while (q->n_held > 0 && !queue_fits_held(q, &req->merge)) {
         queue_dispatch(q);
     }
     req->held = true;
@@ -441,6 +159,7 @@ static void queue_hold(struct queue *q, struct queue_req *req)
 
 void queue_submit(struct queue *q, struct queue_req *req)
 {
+    bool rw = req->op == BACKEND_READ || req->op == BACKEND_WRITE;
     /* Cannot be compared or added up. */
     bool nonsense = req->op != BACKEND_FLUSH &&
                     !range_ok(req->offset, req->bytes, INT64_MAX);
@@ -459,7 +178,7 @@ void queue_submit(struct queue *q, struct queue_req *req)
                                      nonsense ? 0 : req->bytes);
     if (unlikely(nonsense)) {
         queue_complete_later(q, req, -EIO);
-    } else if (likely(op_is_rw(req->op))) {
+    } else if (likely(rw)) {
         queue_hold(q, req);
     } else {
         queue_send_alone(q, req);
@@ -490,7 +209,9 @@ bool queue_cancel(struct queue *q, struct queue_req *req)
         i++;
     }
     q->n_held--;
-    memmove(&q->held[i], &q->held[i + 1], (q->n_held - i) * sizeof(q->held[0]));
+    for (; i < q->n_held; i++) {
+        q->held[i] = q->held[i + 1];
+    }
     req->held = false;
     queue_complete_later(q, req, -EINTR);
     return true;
@@ -516,17 +237,11 @@ struct queue *queue_new(struct backend *be, unsigned flags)
 
 void queue_free(struct queue *q)
 {
-    struct run *run;
-    struct run *next;
-
     if (!q) {
         return;
     }
     assert(q->pending == 0 && q->plugged == 0);
-    list_for_each_safe(run, next, &q->free_runs, link) {
-        list_del(&run->link);
-        g_free(run);
-    }
+    run_free_all(q);
     bh_free(q->bh);
     g_free(q);
 }

@@ -78,16 +78,31 @@ static int check_opened(const struct node *node, const struct options *opts,
     return 0;
 }
 
+/* A driver that only returns a number still needs a sentence. */
+static int co_fn driver_open(struct node *node, struct options *opts,
+                             GError **err)
+{
+    GError *why = NULL;
+    int rc = node->drv->co_open(node, opts, &why); /* yields */
+
+    if (rc < 0 && !why) {
+        error_set_errno(&why, rc, "%s: cannot be opened", node_filename(node));
+    }
+    if (why) {
+        g_propagate_error(err, why);
+    }
+    return rc;
+}
+
 /* Opens @node as far as it is made.  It is dropped when that fails. */
 static struct node *co_fn node_finish_open(struct node *node,
                                            struct options *opts, GError **err)
 {
-    const struct driver *drv = node->drv;
     int rc = take_detect_zeroes(node, opts, err);
     bool open = false;
 
     if (rc == 0) {
-        rc = drv->co_open(node, opts, err); /* yields */
+        rc = driver_open(node, opts, err); /* yields */
         open = rc == 0;
     }
     if (rc == 0) {
@@ -97,8 +112,8 @@ static struct node *co_fn node_finish_open(struct node *node,
         limits_refresh(node);
         return node;
     }
-    if (open && drv->co_close) {
-        drv->co_close(node); /* yields */
+    if (open && node->drv->co_close) {
+        node->drv->co_close(node); /* yields */
     }
     (void)node_drop(node); /* nothing was written; yields */
     return NULL;
@@ -127,10 +142,29 @@ struct node *co_fn node_co_open(struct options *opts, unsigned flags,
     return node_finish_open(node_new(drv, flags), own, err); /* yields */
 }
 
+/* Takes the options of a child, of which there must be some. */
+static struct options *take_child_options(const struct node *node,
+                                          const char *name,
+                                          struct options *opts, GError **err)
+{
+    struct options *child = options_take_child(opts, name);
+
+    if (!options_leftover(child)) {
+        error_set(err, -EINVAL,
+                  "'%s' reads another file, and nothing says which; give "
+                  "%s.filename=",
+                  node->drv->name, name);
+        options_free(child);
+        return NULL;
+    }
+    return child;
+}
+
 int co_fn node_co_open_child(struct node *node, const char *name,
                              struct options *opts, unsigned flags, GError **err)
 {
-    struct node *child;
+    struct options *child_opts;
+    struct node *child = NULL;
     GError *why = NULL;
     int rc;
 
@@ -138,7 +172,10 @@ int co_fn node_co_open_child(struct node *node, const char *name,
         child = node->preopened;
         node->preopened = NULL;
     } else {
-        child = node_co_open(options_take_child(opts, name), flags, &why);
+        child_opts = take_child_options(node, name, opts, &why);
+        if (child_opts) {
+            child = node_co_open(child_opts, flags, &why); /* yields */
+        }
     }
     if (!child) {
         rc = -why->code;

@@ -35,9 +35,10 @@ struct mem {
     uint8_t *data;
     int64_t size, capacity;
 
-    bool hold;    /* calls wait; a test may change this at any time */
-    int relaxed;  /* yield up to so many times per call; see below */
-    GString *log; /* NULL when relaxed */
+    bool hold;            /* calls wait; a test may change this at any time */
+    unsigned relaxed;     /* see mem_set_relaxed() */
+    _Atomic guint32 dice; /* then: how often to yield */
+    GString *log;         /* NULL when relaxed */
     struct list pending;
     int fail_flush; /* what flushes end with */
 
@@ -68,8 +69,8 @@ void mem_complete_all(struct mem *m);
 char *mem_log_take(struct mem *m);
 
 /* For use from several loops: no log, no holding; each call yields up to @n
- * times in the middle. */
-void mem_set_relaxed(struct mem *m, int n);
+ * times before it does its work, as dice thrown from @seed on say. */
+void mem_set_relaxed(struct mem *m, unsigned n, guint32 seed);
 
 /* -- Nodes --------------------------------------------------------------- */
 

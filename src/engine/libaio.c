@@ -7,8 +7,9 @@
  * eventfd, which the loop watches edge-triggered: every signal is an edge, so
  * the counter never has to be read.  The completions themselves are read from
  * the ring that the kernel maps at the address of the context, without a
- * system call; while the loop busy-polls it looks there too, and the signal of
- * a completion found that way costs one empty wake-up at most.
+ * system call; the loop looks there too while it busy-polls, and when requests
+ * are done as soon as they are submitted.  The signal of a completion found
+ * that way costs one empty wake-up at most.
  *
  * Calls, and what the kernel refuses to do asynchronously on a file, go to the
  * loop's thread pool.
@@ -74,6 +75,7 @@ struct libaio {
     struct aio_ring *ring;      /* NULL: use io_getevents() */
     struct loop_fd completions; /* the eventfd */
     bool watching;
+    struct bh *early; /* for what was done during submission */
 
     struct list pending; /* struct engine_io, not yet in the kernel */
     int n_pending;
@@ -174,6 +176,32 @@ static void libaio_finish(struct libaio *a, struct engine_io *io, int64_t res)
     }
 }
 
+/* -- The completion ring ------------------------------------------------- */
+
+static bool libaio_ring_empty(const struct aio_ring *ring)
+{
+    return atomic_load_explicit(&ring->head, memory_order_relaxed) ==
+           atomic_load_explicit(&ring->tail, memory_order_relaxed);
+}
+
+/* Takes up to LIBAIO_REAP completions out of the ring. */
+static int libaio_take_from_ring(struct aio_ring *ring, struct io_event *events)
+{
+    unsigned head = atomic_load_explicit(&ring->head, memory_order_relaxed);
+    unsigned tail = atomic_load_explicit(&ring->tail, memory_order_acquire);
+    int n = 0;
+
+    while (head != tail && n < LIBAIO_REAP) {
+        events[n++] = ring->events[head];
+        head = head + 1 == ring->nr ? 0 : head + 1;
+    }
+    /* The kernel may overwrite the slots as soon as it sees this. */
+    if (n > 0) {
+        atomic_store_explicit(&ring->head, head, memory_order_release);
+    }
+    return n;
+}
+
 /* -- Submission ---------------------------------------------------------- */
 
 static void libaio_prepare(struct libaio *a, struct engine_io *io)
@@ -268,6 +296,11 @@ static void libaio_flush(void *opaque)
         }
     }
     a->submitting = false;
+
+    /* In memory, a request may be done as soon as it is submitted. */
+    if (a->ring && !libaio_ring_empty(a->ring)) {
+        bh_schedule(a->early);
+    }
 }
 
 static void libaio_submit(struct engine *e, struct engine_io *io)
@@ -293,24 +326,6 @@ static void libaio_submit(struct engine *e, struct engine_io *io)
 
 /* -- Completion ---------------------------------------------------------- */
 
-/* Takes up to LIBAIO_REAP completions out of the ring. */
-static int libaio_take_from_ring(struct aio_ring *ring, struct io_event *events)
-{
-    unsigned head = atomic_load_explicit(&ring->head, memory_order_relaxed);
-    unsigned tail = atomic_load_explicit(&ring->tail, memory_order_acquire);
-    int n = 0;
-
-    while (head != tail && n < LIBAIO_REAP) {
-        events[n++] = ring->events[head];
-        head = head + 1 == ring->nr ? 0 : head + 1;
-    }
-    /* The kernel may overwrite the slots as soon as it sees this. */
-    if (n > 0) {
-        atomic_store_explicit(&ring->head, head, memory_order_release);
-    }
-    return n;
-}
-
 static int libaio_take(struct libaio *a, struct io_event *events)
 {
     struct timespec now = {0};
@@ -326,17 +341,23 @@ static int libaio_take(struct libaio *a, struct io_event *events)
     return n;
 }
 
-/* Completes all that the kernel has done; returns how many that were. */
+/*
+ * Completes what the kernel has done; returns how many that were.
+ *
+ * No more than were under way at the start: waking a coroutine runs it, its
+ * next request may be done in no time, and other work of the loop must not
+ * wait for the end of that.  What is left has been signalled anew.
+ */
 static int libaio_reap(struct libaio *a)
 {
     struct io_event events[LIBAIO_REAP];
+    int max = a->n_in_kernel;
     int total = 0;
     int n;
 
-    /* Waking a coroutine runs it, and it may well submit its next request:
-     * they gather behind this plug. */
+    /* The next requests gather behind this plug. */
     loop_plug();
-    while ((n = libaio_take(a, events)) > 0) {
+    while (total < max && (n = libaio_take(a, events)) > 0) {
         total += n;
         a->n_in_kernel -= n;
         for (int i = 0; i < n; i++) {
@@ -359,13 +380,15 @@ static void libaio_ready(void *opaque, uint32_t events)
 static bool libaio_poll(void *opaque)
 {
     struct libaio *a = opaque;
-    int n = 0;
+    int n = a->n_in_kernel > 0 ? libaio_reap(a) : 0;
 
-    if (a->n_in_kernel > 0) {
-        n = libaio_reap(a);
-        a->e.stats.polled += (uint64_t)n;
-    }
+    a->e.stats.polled += (uint64_t)n;
     return n > 0;
+}
+
+static void libaio_early(void *opaque)
+{
+    (void)libaio_poll(opaque);
 }
 
 /* -- Life ---------------------------------------------------------------- */
@@ -399,6 +422,7 @@ static void libaio_free(struct engine *e)
     if (a->completions.fd >= 0) {
         (void)close(a->completions.fd);
     }
+    bh_free(a->early);
     free(a->refuses);
     free(a);
 }
@@ -449,6 +473,7 @@ int libaio_new(struct loop *loop, unsigned depth, unsigned flags,
     a->completions.poll = libaio_poll;
     a->completions.opaque = a;
     list_init(&a->pending);
+    a->early = bh_new(loop, libaio_early, a);
 
     rc = libaio_start(a, depth);
     if (rc < 0) {

@@ -805,9 +805,10 @@ static void test_libaio_dsync_refused(struct fixture *f, const void *unused)
     engine_done(e);
 }
 
+/* While the loop busy-polls it finds completions without a wake-up. */
 static void test_libaio_polled(struct fixture *f, const void *unused)
 {
-    struct engine *e = engine_of(f, "libaio");
+    struct engine *e = engine_of(f, "libaio-without-ring");
     char data[] = "0123456789";
     struct task t;
 
@@ -818,6 +819,79 @@ static void test_libaio_polled(struct fixture *f, const void *unused)
         g_assert_cmpint(task_do(f, &t, e), ==, 10);
     }
     g_assert_cmpuint(e->stats.polled, >, 0);
+    engine_done(e);
+}
+
+/* What is done when io_submit returns does not wait for a wake-up either. */
+static void test_libaio_done_at_once(struct fixture *f, const void *unused)
+{
+    struct engine *e = engine_of(f, "libaio");
+    char data[] = "0123456789";
+    struct loop_stats stats;
+    struct task t;
+
+    for (int i = 0; i < 5; i++) {
+        task_prepare(&t, ENGINE_WRITE, f->fd, 0, data, 10);
+        g_assert_cmpint(task_do(f, &t, e), ==, 10);
+    }
+    g_assert_cmpuint(e->stats.polled, ==, 5);
+    loop_stats(f->loop, &stats);
+    g_assert_cmpuint(stats.sleeps, ==, 0);
+    engine_done(e);
+}
+
+/* Reads for ever, and never has to wait for one. */
+struct greedy {
+    struct engine *e;
+    int fd;
+    bool *stop;
+    bool done;
+};
+
+static void greedy_run(void *opaque)
+{
+    struct greedy *g = opaque;
+    char buf[16];
+
+    co_assert_role();
+    while (!*g->stop) {
+        struct iovec iov;
+        struct engine_io io = {
+            .op = ENGINE_READ,
+            .fd = g->fd,
+            .iovs = iovs_one(&iov, buf, 10),
+        };
+
+        g_assert_cmpint(engine_co_submit(g->e, &io), ==, 10);
+    }
+    g->done = true;
+}
+
+static void set_true(void *opaque)
+{
+    *(bool *)opaque = true;
+}
+
+/* Others get their turn although there is always something to complete. */
+static void test_libaio_is_fair(struct fixture *f, const void *unused)
+{
+    struct engine *e = engine_of(f, "libaio");
+    struct loop_timer timer;
+    struct greedy g[64];
+    bool stop = false;
+
+    g_assert_cmpint(pwrite(f->fd, "0123456789", 10, 0), ==, 10);
+    loop_timer_init(&timer, f->loop, set_true, &stop);
+    loop_timer_arm(&timer, loop_now());
+    for (size_t i = 0; i < G_N_ELEMENTS(g); i++) {
+        g[i] = (struct greedy){.e = e, .fd = f->fd, .stop = &stop};
+        loop_co_start(co_new(greedy_run, &g[i]));
+    }
+    for (size_t i = 0; i < G_N_ELEMENTS(g); i++) {
+        while (!g[i].done) {
+            loop_turn(f->loop, true);
+        }
+    }
     engine_done(e);
 }
 
@@ -906,6 +980,8 @@ int main(int argc, char **argv)
     ADD("libaio/fdsync-refused", test_libaio_fdsync_refused);
     ADD("libaio/dsync-refused", test_libaio_dsync_refused);
     ADD("libaio/polled", test_libaio_polled);
+    ADD("libaio/done-at-once", test_libaio_done_at_once);
+    ADD("libaio/is-fair", test_libaio_is_fair);
     ADD("libaio/used-up", test_libaio_used_up);
     ADD("libaio/one-per-loop", test_libaio_one_per_loop);
     return g_test_run();

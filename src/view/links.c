@@ -64,6 +64,15 @@ static const char *name_in(const struct data *d, enum link_dir which)
     }
 }
 
+/* The same as a file name; false when it has none. */
+static bool link_name(const struct data *d, enum link_dir which,
+                      char ret[ESCAPE_NAME_MAX + 1])
+{
+    const char *name = name_in(d, which);
+
+    return name && escape_name(name, ret);
+}
+
 static void warn_twice(GPtrArray *warnings, const struct data *d,
                        const struct dir *dir, const char *name,
                        const struct data *first)
@@ -88,10 +97,9 @@ static GHashTable *links_wanted(struct view *v, enum link_dir which,
 
     for (unsigned i = 0; i < v->data->len; i++) {
         struct data *d = g_ptr_array_index(v->data, i), *first;
-        const char *raw = name_in(d, which);
         char name[ESCAPE_NAME_MAX + 1];
 
-        if (!raw || !escape_name(raw, name)) {
+        if (!link_name(d, which, name)) {
             continue;
         }
         first = g_hash_table_lookup(wanted, name);
@@ -131,15 +139,18 @@ static void rebuild_one(struct view *v, enum link_dir which,
                         GPtrArray *warnings)
 {
     g_autoptr(GHashTable) wanted = links_wanted(v, which, warnings);
-    GHashTableIter it;
-    void *name, *d;
 
     remove_wrong(v->links[which], wanted);
-    g_hash_table_iter_init(&it, wanted);
-    while (g_hash_table_iter_next(&it, &name, &d)) {
-        g_autofree char *target = target_of(d);
+    for (unsigned i = 0; i < v->data->len; i++) {
+        struct data *d = g_ptr_array_index(v->data, i);
+        char name[ESCAPE_NAME_MAX + 1];
 
-        link_add(v, v->links[which], name, target);
+        if (link_name(d, which, name) &&
+            g_hash_table_lookup(wanted, name) == d) {
+            g_autofree char *target = target_of(d);
+
+            link_add(v, v->links[which], name, target);
+        }
     }
 }
 
@@ -168,9 +179,8 @@ void links_forget(struct data *d)
     }
     for (int which = BY_LABEL; which <= BY_UUID; which++) {
         char name[ESCAPE_NAME_MAX + 1];
-        const char *raw = name_in(d, which);
 
-        if (v->links[which] && raw && escape_name(raw, name)) {
+        if (v->links[which] && link_name(d, which, name)) {
             v->events.entry_gone(v->events.opaque, v->links[which]->inode.ino,
                                  name);
         }

@@ -19,10 +19,11 @@
 
 #include "co/switch.h"
 
-/* Pushes the registers, stores the stack pointer in *@save, continues @load. */
-void switch_stacks(void **save, void *load);
 /* Where a new stack begins. */
 void switch_start(void);
+
+/* switch_to() reads and writes it at the address of the context. */
+_Static_assert(offsetof(struct switch_ctx, state) == 0, "state comes first");
 
 #define FUNCTION(name)                     \
     ".text\n"                              \
@@ -50,17 +51,17 @@ void switch_start(void);
 
 /* The jump instead of a return keeps the processor's return predictor out of
  * it, which is wrong here each time. */
-__asm__(FUNCTION("switch_stacks")
+__asm__(FUNCTION("switch_to")
     "endbr64\n"
     PUSH("rbp") PUSH("rbx") PUSH("r12") PUSH("r13") PUSH("r14") PUSH("r15")
     "movq %rsp, (%rdi)\n"
-    "movq %rsi, %rsp\n"
+    "movq (%rsi), %rsp\n"
     POP("r15") POP("r14") POP("r13") POP("r12") POP("rbx") POP("rbp")
     "popq %rcx\n"
     ".cfi_adjust_cfa_offset -8\n"
     ".cfi_register %rip, %rcx\n"
     "notrack jmp *%rcx\n"
-    END("switch_stacks"));
+    END("switch_to"));
 
 __asm__(FUNCTION("switch_start")
     ".cfi_undefined %rip\n"
@@ -96,7 +97,7 @@ static void frame_init(struct frame *f, void (*fn)(void *arg), void *arg)
     ".cfi_restore " a "\n"                \
     ".cfi_restore " b "\n"
 
-__asm__(FUNCTION("switch_stacks")
+__asm__(FUNCTION("switch_to")
     "hint 34\n" /* bti c */
     "sub sp, sp, 160\n"
     ".cfi_adjust_cfa_offset 160\n"
@@ -106,7 +107,8 @@ __asm__(FUNCTION("switch_stacks")
     SAVE("d12", "d13", "128") SAVE("d14", "d15", "144")
     "mov x9, sp\n"
     "str x9, [x0]\n"
-    "mov sp, x1\n"
+    "ldr x9, [x1]\n"
+    "mov sp, x9\n"
     LOAD("x19", "x20", "0") LOAD("x21", "x22", "16") LOAD("x23", "x24", "32")
     LOAD("x25", "x26", "48") LOAD("x27", "x28", "64") LOAD("x29", "x30", "80")
     LOAD("d8", "d9", "96") LOAD("d10", "d11", "112")
@@ -114,7 +116,7 @@ __asm__(FUNCTION("switch_stacks")
     "add sp, sp, 160\n"
     ".cfi_adjust_cfa_offset -160\n"
     "ret\n"
-    END("switch_stacks"));
+    END("switch_to"));
 
 __asm__(FUNCTION("switch_start")
     ".cfi_undefined x30\n"
@@ -159,13 +161,8 @@ void switch_fini(struct switch_ctx *ctx)
     ctx->state = NULL;
 }
 
-void switch_to(struct switch_ctx *from, struct switch_ctx *to)
-{
-    switch_stacks(&from->state, to->state);
-}
-
 void switch_last(struct switch_ctx *from, struct switch_ctx *to)
 {
-    switch_stacks(&from->state, to->state);
+    switch_to(from, to);
     abort(); /* somebody entered a coroutine that has ended */
 }

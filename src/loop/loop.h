@@ -129,7 +129,8 @@ int64_t loop_now(void);
  * While a thread is plugged, calls given to loop_defer() are held back, each
  * (@fn, @opaque) pair once, and run at the outermost loop_unplug(); without a
  * plug they run at once.  This is how one io_submit serves a batch.  The loop
- * plugs around each of its dispatch phases by itself.
+ * plugs around each of its dispatch phases by itself.  Do not yield between
+ * loop_plug() and loop_unplug(); @fn runs as plain code and does not yield.
  */
 void loop_plug(void);
 void loop_unplug(void);

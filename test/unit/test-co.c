@@ -272,7 +272,7 @@ static void test_overflow_faults(void)
     g_test_trap_assert_failed();
 }
 
-static void test_enter_running_aborts(void)
+static void test_enter_ended_aborts(void)
 {
     if (g_test_subprocess()) {
         struct co *co = co_new(abc_entry, NULL);
@@ -285,6 +285,40 @@ static void test_enter_running_aborts(void)
     }
     g_test_trap_subprocess(NULL, 0, 0);
     g_test_trap_assert_failed();
+}
+
+static void leak_entry(void *opaque)
+{
+    volatile char local = 'x';
+
+    co_assert_role();
+    *(volatile char **)opaque = &local; /* outlives its coroutine */
+    co_yield();
+    local = 'y';
+}
+
+/* Sanitizers see who touches the stack of a coroutine that has ended. */
+static void test_ended_stack_is_poisoned(void)
+{
+#ifdef __SANITIZE_ADDRESS__
+    volatile char *leaked = NULL;
+
+    if (g_test_subprocess()) {
+        struct co *co = co_new(leak_entry, (void *)&leaked);
+
+        co_enter(co);
+        g_assert_cmpint(*leaked, ==, 'x');
+        co_enter(co);
+        *leaked = 'z';
+        return;
+    }
+    g_test_trap_subprocess(NULL, 0, 0);
+    g_test_trap_assert_failed();
+    g_test_trap_assert_stderr("*AddressSanitizer*");
+#else
+    (void)leak_entry;
+    g_test_skip("needs AddressSanitizer");
+#endif
 }
 
 /* -- Pools ---------------------------------------------------------------- */
@@ -397,7 +431,8 @@ int main(int argc, char **argv)
     g_test_add_func("/co/registers-survive", test_registers_survive);
     g_test_add_func("/co/deep-stack", test_deep_stack);
     g_test_add_func("/co/overflow-faults", test_overflow_faults);
-    g_test_add_func("/co/enter-ended-aborts", test_enter_running_aborts);
+    g_test_add_func("/co/enter-ended-aborts", test_enter_ended_aborts);
+    g_test_add_func("/co/ended-stack-poisoned", test_ended_stack_is_poisoned);
     g_test_add_func("/co/pool/reuses", test_pool_reuses);
     g_test_add_func("/co/pool/cap", test_pool_cap);
     g_test_add_func("/co/pool/ended-thread", test_pool_of_ended_thread);

@@ -4,6 +4,7 @@
  */
 #include <glib.h>
 #include <pthread.h>
+#include <sched.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
 #include <time.h>
@@ -182,15 +183,12 @@ struct polled {
     struct loop_fd fd;
     int calls;
     int hit;            /* finds work at this call */
-    struct bh *bh;      /* or another thread schedules this at that call */
-    struct polled *bye; /* or this one is taken off the loop */
-};
+    struct polled *bye; /* takes this one off the loop then */
 
-static void *schedule_thread(void *opaque)
-{
-    bh_schedule(opaque);
-    return NULL;
-}
+    /* Or it finds none, and another thread runs this meanwhile. */
+    void *(*thread)(void *opaque);
+    void *opaque;
+};
 
 static bool polled_poll(void *opaque)
 {
@@ -200,9 +198,9 @@ static bool polled_poll(void *opaque)
     if (++p->calls != p->hit) {
         return false;
     }
-    if (p->bh) {
-        g_assert_cmpint(pthread_create(&thread, NULL, schedule_thread, p->bh),
-                        ==, 0);
+    if (p->thread) {
+        g_assert_cmpint(pthread_create(&thread, NULL, p->thread, p->opaque), ==,
+                        0);
         pthread_join(thread, NULL);
         return false;
     }
@@ -235,21 +233,24 @@ static void polled_fini(struct polled *p)
     close(p->fd.fd);
 }
 
+static void nothing(void *opaque)
+{
+}
+
 /* Gives the loop a window of many seconds, so that what the tests wait for
  * always happens inside it. */
-static void open_window(void)
+static void open_window(struct loop *l)
 {
+    struct loop_timer timer;
     struct loop_stats s;
-    struct alarm a[1];
 
-    loop_set_polling(loop, 1000000 * MS, 1000000, 0);
-    alarms_init(a, 1);
+    loop_set_polling(l, 1000000 * MS, 1000000, 0);
+    loop_timer_init(&timer, l, nothing, NULL);
     do {
-        loop_timer_arm(&a[0].timer, loop_now() + MS / 10);
-        loop_turn(loop, true);
-        loop_stats(loop, &s);
+        loop_timer_arm(&timer, loop_now() + MS / 10);
+        loop_turn(l, true);
+        loop_stats(l, &s);
     } while (s.poll_ns < 3600 * MS);
-    g_string_truncate(trail, 0);
 }
 
 static void close_window(void)
@@ -267,7 +268,7 @@ static void test_poll_hit(void)
     struct polled p;
 
     polled_init(&p);
-    open_window();
+    open_window(loop);
     loop_stats(loop, &before);
     p.calls = 0;
     p.hit = 5;
@@ -287,7 +288,7 @@ static void test_poll_is_fair(void)
 
     polled_init(&p);
     polled_init(&q);
-    open_window();
+    open_window(loop);
     p.calls = q.calls = 0;
     p.hit = q.hit = 1;
     g_assert_true(loop_turn(loop, true));
@@ -305,7 +306,7 @@ static void test_poll_removes_next(void)
     polled_init(&r);
     polled_init(&q);
     polled_init(&p); /* comes first */
-    open_window();
+    open_window(loop);
     p.calls = q.calls = r.calls = 0;
     p.hit = 1;
     p.bye = &q;
@@ -323,23 +324,31 @@ static void step_bh(void *opaque)
     g_string_append_c(trail, 'b');
 }
 
+static void *schedule_thread(void *opaque)
+{
+    bh_schedule(opaque);
+    return NULL;
+}
+
 /* While the loop polls, another thread gives it work without a system call. */
 static void test_poll_needs_no_notify(void)
 {
     struct loop_stats before, after;
     struct polled p;
+    struct bh *bh = bh_new(loop, step_bh, NULL);
 
     polled_init(&p);
-    open_window();
+    open_window(loop);
     loop_stats(loop, &before);
-    p.bh = bh_new(loop, step_bh, NULL);
+    p.thread = schedule_thread;
+    p.opaque = bh;
     p.hit = p.calls + 3;
     loop_turn(loop, true);
     check_trail("b");
     loop_stats(loop, &after);
     g_assert_cmpuint(after.notifies, ==, before.notifies);
     g_assert_cmpuint(after.sleeps, ==, before.sleeps);
-    bh_free(p.bh);
+    bh_free(bh);
     loop_turn(loop, false);
     close_window();
     polled_fini(&p);
@@ -350,13 +359,57 @@ static void test_poll_until_timer(void)
 {
     struct polled p;
     struct alarm a[1];
+    int64_t start;
 
     polled_init(&p);
-    open_window();
+    open_window(loop);
     alarms_init(a, 1);
-    loop_timer_arm(&a[0].timer, loop_now() + MS);
+    start = loop_now();
+    loop_timer_arm(&a[0].timer, start + MS);
     loop_turn(loop, true);
     check_trail("a");
+    g_assert_cmpint(loop_now() - start, <, 2000 * MS); /* the window: 3.6 s */
+    close_window();
+    polled_fini(&p);
+}
+
+/* A loop that may not spin tries once, and then sleeps in spite of its window. */
+static void *second_loop_thread(void *opaque)
+{
+    struct loop_stats before, after;
+    struct loop_timer timer;
+    struct loop *l;
+
+    g_assert_cmpint(loop_new(&l), ==, 0);
+    loop_adopt(l);
+    open_window(l);
+    loop_timer_init(&timer, l, nothing, NULL);
+    loop_timer_arm(&timer, loop_now() + 50 * MS);
+    loop_stats(l, &before);
+    loop_turn(l, true);
+    loop_stats(l, &after);
+    g_assert_cmpuint(after.polls_failed, ==, before.polls_failed + 1);
+    g_assert_cmpuint(after.sleeps, ==, before.sleeps + 1);
+    loop_free(l);
+    bh_schedule(opaque); /* ends the spin of the first */
+    return NULL;
+}
+
+/* With one processor, as main() sees to, one loop spins at a time. */
+static void test_poll_leaves_processors_alone(void)
+{
+    struct polled p;
+    struct bh *bh = bh_new(loop, step_bh, NULL);
+
+    polled_init(&p);
+    open_window(loop);
+    p.hit = p.calls + 3; /* while this loop spins */
+    p.thread = second_loop_thread;
+    p.opaque = bh;
+    loop_turn(loop, true);
+    check_trail("b");
+    bh_free(bh);
+    loop_turn(loop, false);
     close_window();
     polled_fini(&p);
 }
@@ -373,7 +426,7 @@ static void test_poll_does_not_starve_fds(void)
     loop_del_fd(loop, &quiet.fd);
     quiet.fd.poll = NULL;
     g_assert_cmpint(loop_add_fd(loop, &quiet.fd), ==, 0);
-    open_window();
+    open_window(loop);
     g_assert_cmpint(eventfd_write(quiet.fd.fd, 1), ==, 0);
     while (trail->len == 0) {
         busy.hit = busy.calls + 1;
@@ -464,11 +517,22 @@ static void test_gsource(void)
     close(t.fd.fd);
 }
 
+/* Stays on the processor that it runs on. */
+static void use_one_processor(void)
+{
+    cpu_set_t set;
+
+    CPU_ZERO(&set);
+    CPU_SET((size_t)sched_getcpu(), &set);
+    g_assert_cmpint(sched_setaffinity(0, sizeof(set), &set), ==, 0);
+}
+
 int main(int argc, char **argv)
 {
     int rc;
 
     g_test_init(&argc, &argv, NULL);
+    use_one_processor();
     trail = g_string_new(NULL);
     g_assert_cmpint(loop_new(&loop), ==, 0);
     loop_adopt(loop);
@@ -483,6 +547,8 @@ int main(int argc, char **argv)
     g_test_add_func("/poll/removes-next", test_poll_removes_next);
     g_test_add_func("/poll/no-notify", test_poll_needs_no_notify);
     g_test_add_func("/poll/until-timer", test_poll_until_timer);
+    g_test_add_func("/poll/leaves-processors-alone",
+                    test_poll_leaves_processors_alone);
     g_test_add_func("/poll/does-not-starve", test_poll_does_not_starve_fds);
     g_test_add_func("/loop/gsource", test_gsource);
     rc = g_test_run();

@@ -34,7 +34,8 @@ enum file_cannot {
     FILE_NO_DISCARD = 1 << 3,    /* BLKDISCARD */
     FILE_NO_SEEK_DATA = 1 << 4,
     FILE_NO_COPY_RANGE = 1 << 5,
-    FILE_NO_AIO = 1 << 6, /* the engine asked for cannot be set up */
+    FILE_NO_AIO = 1 << 6,    /* the engine asked for cannot be set up */
+    FILE_NO_NOWAIT = 1 << 7, /* RWF_NOWAIT */
 };
 
 /* The state of a node of either driver. */

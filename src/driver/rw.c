@@ -3,11 +3,14 @@
 #include <assert.h>
 #include <errno.h>
 #include <stdlib.h>
-#include <sys/stat.h>
+#include <sys/uio.h>
 
 #include "base/align.h"
 #include "base/iov.h"
 #include "driver/file_priv.h"
+
+/* Copying more than this from the page cache is better left to a thread. */
+#define CACHED_MAX (64 * KiB)
 
 /* A read ended after @n bytes.  Past the end of a file is zeroes: when the
  * file ends inside the last block, and when somebody made it shorter. */
@@ -26,6 +29,26 @@ static int file_fill_short_read(const struct file *f, int64_t offset, int64_t n,
     return 0;
 }
 
+/*
+ * Reads what lies in the page cache without asking a thread to; returns
+ * whether that was all of @dst.
+ */
+static bool file_read_cached(struct file *f, int64_t offset,
+                             const struct iovs *dst)
+{
+    ssize_t n;
+
+    if (f->direct || f->aio != &engine_threads || dst->bytes > CACHED_MAX ||
+        !file_can(f, FILE_NO_NOWAIT)) {
+        return false;
+    }
+    n = preadv2(f->fd, dst->iov, dst->n, offset, RWF_NOWAIT);
+    if (n < 0 && (errno == EOPNOTSUPP || errno == ENOSYS)) {
+        file_set_cannot(f, FILE_NO_NOWAIT);
+    }
+    return n == dst->bytes;
+}
+
 int co_fn file_co_preadv(struct node *node, int64_t offset,
                          const struct iovs *dst)
 {
@@ -40,6 +63,9 @@ int co_fn file_co_preadv(struct node *node, int64_t offset,
     int64_t n;
     int rc;
 
+    if (file_read_cached(f, offset, dst)) {
+        return 0;
+    }
     rc = file_co_engine(f, &e);
     if (rc < 0) {
         return rc;

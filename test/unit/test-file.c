@@ -10,6 +10,7 @@
 #include <linux/magic.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/uio.h>
 #include <sys/vfs.h>
 #include <unistd.h>
 
@@ -545,6 +546,36 @@ static void co_fn body_invalidate(struct fixture *f)
     file_close(n);
 }
 
+/* What lies in the page cache needs no thread. */
+static void co_fn body_cached_read(struct fixture *f)
+{
+    char got[100];
+    struct iovec iov = {got, sizeof(got)};
+    struct engine *e;
+    struct node *n;
+    uint64_t before;
+
+    make_file(f, 8192);
+    if (preadv2(f->fd, &iov, 1, 0, RWF_NOWAIT) != sizeof(got)) {
+        g_test_skip("the file system cannot read without waiting");
+        return;
+    }
+    n = file_open(f, 0);
+    g_assert_cmpint(engine_threads.get(f->loop, &e), ==, 0);
+    before = e->stats.requests;
+    g_assert_cmpint(node_co_pread(n, 1000, got, 100), ==, 0);
+    assert_bytes(f, 1000, got, 100);
+    g_assert_cmpuint(e->stats.requests, ==, before);
+
+    /* At the end of the file it is one, and reads what is there. */
+    g_assert_cmpint(ftruncate(f->fd, 8150), ==, 0);
+    g_assert_cmpint(node_co_pread(n, 8092, got, 100), ==, 0);
+    g_assert_cmpuint(e->stats.requests, >, before);
+    assert_bytes(f, 8092, got, 58);
+    g_assert_true(buf_is_zero(got + 58, 42));
+    file_close(n);
+}
+
 static void co_fn body_limits(struct fixture *f)
 {
     const struct node_limits *l;
@@ -878,9 +909,8 @@ static const struct body per_way[] = {
 };
 
 static const struct body once[] = {
-    {"no-permission", body_no_permission},
-    {"aio-used-up", body_aio_used_up},
-    {"null", body_null},
+    {"cached-read", body_cached_read},   {"no-permission", body_no_permission},
+    {"aio-used-up", body_aio_used_up},   {"null", body_null},
     {"null-options", body_null_options},
 };
 

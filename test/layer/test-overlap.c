@@ -26,12 +26,15 @@ static void test_plain_writes_race(void)
     struct job a = job(WRITE, node, 0, 512, .fill = 'a');
     struct job b = job(WRITE, node, 0, 1024, .fill = 'b');
     struct job r = job(READ, node, 512, 512);
+    struct job elsewhere = job(ZEROES, node, 4096, 512);
 
+    job_start(&elsewhere); /* changes nothing for the others */
     job_start(&a);
     job_start(&b);
     job_start(&r);
-    mem_expect(m, "W0+512 W0+1024 R512+512");
+    mem_expect(m, "Z4096+512 W0+512 W0+1024 R512+512");
     mem_complete_all(m);
+    g_assert_cmpint(job_finish(&elsewhere), ==, 0);
     g_assert_cmpint(job_finish(&a), ==, 0);
     g_assert_cmpint(job_finish(&b), ==, 0);
     g_assert_cmpint(job_finish(&r), ==, 0);
@@ -334,6 +337,36 @@ static void test_truncate(void)
 }
 
 /*
+ *   W write 900+100   T truncate to 99999  driver (1000 bytes, blocks of 512)
+ *   begins                                 R512+512
+ *                     begins, ...
+ *   ...               ...                  W512+488
+ *   ends              goes on              T99999
+ * W stores a part of a block because that is the last one: it must not become
+ * an inner one meanwhile.
+ */
+static void test_truncate_waits_for_tail(void)
+{
+    struct node *node = open_node("driver=mem,size=1000,align=512", NODE_RDWR);
+    struct mem *m = mem_of(node);
+    struct job w = job(WRITE, node, 900, 100, .fill = 'w');
+    struct job t = job(TRUNCATE, node, 99999);
+
+    m->hold = true;
+    job_start(&w);
+    job_start(&t);
+    mem_complete(m, 0);
+    mem_expect(m, "R512+512 W512+488");
+    mem_complete(m, 0);
+    mem_expect(m, "T99999");
+    mem_complete(m, 0);
+    g_assert_cmpint(job_finish(&w), ==, 0);
+    g_assert_cmpint(job_finish(&t), ==, 0);
+    g_assert_cmpint(node_length(node), ==, 99999);
+    close_node(node);
+}
+
+/*
  *   C copy 0+512 to 4096   Z zeroes 0+8192   driver
  *   begins                                   C0+512>4096
  *                          begins, ...
@@ -348,7 +381,7 @@ static void test_copy(void)
     struct job first = job(ZEROES, node, 0, 4096);
     struct job c = job(COPY, node, 0, 512, .dst = node, .dst_offset = 4096);
     struct job z = job(ZEROES, node, 0, 8192);
-    struct job same = job(COPY, node, 0, 512, .dst = node, .dst_offset = 511);
+    struct job same = job(COPY, node, 0, 1024, .dst = node, .dst_offset = 512);
 
     job_start(&first);
     job_start(&c); /* waits for the zeroes where it reads */
@@ -409,6 +442,8 @@ int main(int argc, char **argv)
     g_test_add_func("/overlap/serialising-flag", test_serialising_flag);
     g_test_add_func("/overlap/no-wait", test_no_wait);
     g_test_add_func("/overlap/truncate", test_truncate);
+    g_test_add_func("/overlap/truncate-waits-for-tail",
+                    test_truncate_waits_for_tail);
     g_test_add_func("/overlap/copy", test_copy);
     g_test_add_func("/overlap/copy-crosswise", test_copy_crosswise);
     rc = g_test_run();

@@ -89,6 +89,22 @@ static void test_edges_apart(void)
     close_node(node);
 }
 
+/* Not even one block. */
+static void test_one_block_between(void)
+{
+    struct node *node = open_holding(OPTS);
+    struct mem *m = mem_of(node);
+    struct job w = job(WRITE, node, 500, 600, .fill = 'w');
+
+    job_start(&w);
+    mem_complete(m, 0);
+    mem_complete(m, 0);
+    mem_expect(m, "R0+512 R1024+512 W0+1536");
+    mem_complete(m, 0);
+    g_assert_cmpint(job_finish(&w), ==, 0);
+    close_node(node);
+}
+
 /* An edge that is aligned needs no read. */
 static void test_one_edge(void)
 {
@@ -453,6 +469,7 @@ int main(int argc, char **argv)
     g_test_add_func("/rmw/inside-one-block", test_inside_one_block);
     g_test_add_func("/rmw/two-blocks-one-read", test_two_blocks);
     g_test_add_func("/rmw/edges-apart", test_edges_apart);
+    g_test_add_func("/rmw/one-block-between", test_one_block_between);
     g_test_add_func("/rmw/one-edge", test_one_edge);
     g_test_add_func("/rmw/failed-read-writes-nothing",
                     test_failed_read_writes_nothing);

@@ -290,6 +290,9 @@ static void test_chain(void)
     g_assert_cmphex(a.st.flags, ==, BLOCK_DATA | BLOCK_ALLOCATED);
     g_assert_cmpint(a.st.bytes, ==, 2048);
 
+    /* Nor does one answer reach over the end of the backing file. */
+    g_assert_cmpint(status_of(top, 6144, 4096).bytes, ==, 2048);
+
     /* The top holds a part itself. */
     ((struct said *)node_state(top))->answer.flags = BLOCK_ZERO;
     a = above(top, NULL, 0, 512);
@@ -299,6 +302,26 @@ static void test_chain(void)
     chain(top, NULL);
     g_assert_null(node_child(top, "backing"));
     close_node(backing);
+    close_node(top);
+}
+
+/* The top does not know up to its end; its backing file does, but not so
+ * far: then the answer does not reach the end. */
+static void test_chain_end(void)
+{
+    struct node *top =
+        open_said("driver=said,file.driver=mem,file.size=16k", 0, 16384);
+    struct node *backing = open_said(
+        "driver=said,file.driver=mem,file.size=16k", BLOCK_DATA, 6000);
+    struct above a;
+
+    chain(top, backing);
+    a = above(top, NULL, 0, 16384);
+    g_assert_cmphex(a.st.flags, ==, BLOCK_DATA | BLOCK_ALLOCATED);
+    g_assert_cmpint(a.st.bytes, ==, 6000);
+    a = above(top, NULL, 12288, 16384);
+    g_assert_cmphex(a.st.flags, ==, BLOCK_DATA | BLOCK_ALLOCATED | BLOCK_EOF);
+    g_assert_cmpint(a.st.bytes, ==, 4096);
     close_node(top);
 }
 
@@ -333,6 +356,7 @@ int main(int argc, char **argv)
     g_test_add_func("/status/recursion", test_recursion);
     g_test_add_func("/status/no-backing", test_no_backing);
     g_test_add_func("/status/chain", test_chain);
+    g_test_add_func("/status/chain-end", test_chain_end);
     g_test_add_func("/status/filters", test_filters);
     rc = g_test_run();
     fixture_loop_free();

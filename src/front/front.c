@@ -54,18 +54,31 @@ static void patch_init(const struct front *f, const struct iovec *iov, int n)
     }
 }
 
+/* The slot that an answer with the header @out belongs to: one that reply.c
+ * answers, or the one in process, when libfuse answers by itself (ENOSYS). */
+static struct slot *slot_of_answer(const struct fuse_out_header *out)
+{
+    if (slot_in_reply && slot_in_reply->unique == out->unique) {
+        return slot_in_reply;
+    }
+    if (slot_in_process && slot_in_process->unique == out->unique) {
+        return slot_in_process;
+    }
+    return NULL;
+}
+
 /*
- * Answers go to where their request came from.  Whatever is not the answer of
- * the slot at hand goes to the session's own descriptor: the answer to INIT,
- * and notifications, whose unique is 0.
+ * Answers go to where their request came from: the kernel looks for it nowhere
+ * else, and a client whose answer went astray waits for ever.  The answer to
+ * INIT, and notifications (whose unique is 0), go to the session's descriptor.
  */
 static ssize_t front_writev(int fd, struct iovec *iov, int n, void *userdata)
 {
     struct front *f = userdata;
     const struct fuse_out_header *out = iov[0].iov_base;
-    struct slot *s = slot_in_reply;
+    struct slot *s = slot_of_answer(out);
 
-    if (s && out->unique == s->unique) {
+    if (s) {
         ssize_t rc = f->transport->reply(s, iov, n);
 
         if (rc < 0) {

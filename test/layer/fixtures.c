@@ -317,12 +317,35 @@ void fixture_register(void)
 
 /* -- mem: stepping ------------------------------------------------------- */
 
-struct mem *mem_of(struct node *node)
+static struct node *leaf_of(struct node *node)
 {
     while (node_file(node)) {
         node = node_file(node);
     }
-    return node_state(node);
+    return node;
+}
+
+struct mem *mem_of(struct node *node)
+{
+    return node_state(leaf_of(node));
+}
+
+/* Lets go what is held, if @node is one of ours at all. */
+static void release(struct node *node)
+{
+    if (node_driver(leaf_of(node))->limits == mem_limits) {
+        mem_of(node)->hold = false;
+    }
+}
+
+/* Runs a job that yields for itself. */
+static void job_wait(struct job *j)
+{
+    job_start(j);
+    while (!j->done) {
+        loop_turn(fixture_loop(), true);
+    }
+    (void)job_finish(j);
 }
 
 int mem_pending(const struct mem *m)
@@ -419,7 +442,7 @@ struct node *open_node(const char *opts, unsigned flags)
     struct open_args a = {.opts = opts, .flags = flags};
     struct job open = job(CALL, .call = open_entry, .opaque = &a);
 
-    g_assert_cmpint(job_run(&open), ==, 0);
+    job_wait(&open);
     g_assert_no_error(a.err);
     g_assert_nonnull(a.node);
     return a.node;
@@ -457,12 +480,8 @@ int close_node(struct node *node)
     struct close_args a = {.node = node};
     struct job close = job(CALL, .call = close_entry, .opaque = &a);
 
-    mem_of(node)->hold = false;
-    job_start(&close);
-    while (!close.done) {
-        loop_turn(fixture_loop(), true);
-    }
-    (void)job_finish(&close);
+    release(node);
+    job_wait(&close);
     return a.rc;
 }
 

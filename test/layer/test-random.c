@@ -9,13 +9,21 @@
  * fragment or a copy to the wrong place changes bytes that their owner misses.
  * Meanwhile one more worker drains and flushes.
  *
+ * The node is one in memory, or a file with direct I/O, whose length fills no
+ * block either: its size must be the same at the end.
+ *
  * With one loop the history follows from the seed alone; with two loops the
  * threads add their part, and the sanitizers look on.
  */
 #include <errno.h>
+#include <fcntl.h>
+#include <glib/gstdio.h>
 #include <stdatomic.h>
 #include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
+#include "driver/driver_list.h"
 #include "fixtures.h"
 #include "loop/iothread.h"
 
@@ -245,7 +253,7 @@ static void start_worker(struct history *h, int id, struct loop *loop,
     bh_oneshot(loop, start_bh, s);
 }
 
-static void check_model(const struct history *h)
+static void check_mem(const struct history *h)
 {
     const struct mem *m = mem_of(h->node);
 
@@ -255,19 +263,14 @@ static void check_model(const struct history *h)
 }
 
 /* Runs the workers on two loops, which may be the same one. */
-static void run_history(const char *opts, struct loop *a, struct loop *b)
+static void play(struct history *h, struct loop *a, struct loop *b)
 {
-    g_autofree struct history *h = g_new0(struct history, 1);
-
-    h->node = open_node(opts, NODE_RDWR | NODE_UNMAP);
     h->parent = (struct node_parent){
         .drained_begin = history_drained_begin,
         .drained_busy = history_drained_busy,
         .drained_end = history_drained_end,
     };
     node_add_parent(h->node, &h->parent);
-    mem_set_relaxed(mem_of(h->node), 3, (guint32)g_test_rand_int());
-
     for (int i = 0; i < N_WORKERS; i++) {
         start_worker(h, i, i % 2 ? a : b, worker_entry);
     }
@@ -276,9 +279,17 @@ static void run_history(const char *opts, struct loop *a, struct loop *b)
     while (h->running > 0) {
         loop_turn(a, true);
     }
-
-    check_model(h);
     node_del_parent(h->node, &h->parent);
+}
+
+static void play_mem(const char *opts, struct loop *a, struct loop *b)
+{
+    g_autofree struct history *h = g_new0(struct history, 1);
+
+    h->node = open_node(opts, NODE_RDWR | NODE_UNMAP);
+    mem_set_relaxed(mem_of(h->node), 3, (guint32)g_test_rand_int());
+    play(h, a, b);
+    check_mem(h);
     g_assert_cmpint(close_node(h->node), ==, 0);
 }
 
@@ -294,7 +305,7 @@ static const char *const variants[] = {
 
 static void test_one_loop(gconstpointer data)
 {
-    run_history(data, fixture_loop(), fixture_loop());
+    play_mem(data, fixture_loop(), fixture_loop());
 }
 
 static void test_two_loops(gconstpointer data)
@@ -303,8 +314,57 @@ static void test_two_loops(gconstpointer data)
     struct iothread *t;
 
     g_assert_cmpint(iothread_new("second", &t), ==, 0);
-    run_history(data, loop, iothread_loop(t));
+    play_mem(data, loop, iothread_loop(t));
     iothread_free(t);
+}
+
+/* -- On a file ----------------------------------------------------------- */
+
+static void check_file(const struct history *h, const char *path)
+{
+    g_autofree char *content = NULL;
+    gsize bytes;
+
+    g_assert_true(g_file_get_contents(path, &content, &bytes, NULL));
+    g_assert_cmpint((int)bytes, ==, LENGTH);
+    g_assert_cmpmem(content, LENGTH, h->model, LENGTH);
+}
+
+/* /var/tmp: O_DIRECT on tmpfs has no alignment, if it works at all. */
+static char *make_file(void)
+{
+    g_autofree char *path = g_strdup("/var/tmp/coblk-random-XXXXXX");
+    int fd = g_mkstemp_full(path, O_RDWR | O_DIRECT | O_CLOEXEC, 0600);
+
+    if (fd < 0) {
+        g_test_skip("no direct I/O in /var/tmp");
+        return NULL;
+    }
+    g_assert_cmpint(ftruncate(fd, LENGTH), ==, 0);
+    (void)close(fd);
+    return g_steal_pointer(&path);
+}
+
+static void test_file(gconstpointer data)
+{
+    struct loop *loop = fixture_loop();
+    g_autofree struct history *h = g_new0(struct history, 1);
+    g_autofree char *path = make_file();
+    g_autofree char *opts = NULL;
+    struct iothread *t;
+
+    if (!path) {
+        return;
+    }
+    opts = g_strdup_printf("driver=raw,file.filename=%s,file.aio=%s", path,
+                           (const char *)data);
+    h->node = open_node(opts, NODE_RDWR | NODE_UNMAP | NODE_DIRECT);
+    g_assert_cmpint(iothread_new("second", &t), ==, 0);
+    play(h, loop, iothread_loop(t));
+    g_assert_cmpint(close_node(h->node), ==, 0);
+    iothread_free(t);
+    check_file(h, path);
+    (void)g_unlink(path);
 }
 
 int main(int argc, char **argv)
@@ -313,6 +373,7 @@ int main(int argc, char **argv)
 
     g_test_init(&argc, &argv, NULL);
     fixture_register();
+    driver_register(&driver_file);
     for (size_t i = 0; i < G_N_ELEMENTS(variants); i++) {
         g_autofree char *one = g_strdup_printf("/random/one-loop/%zu", i);
         g_autofree char *two = g_strdup_printf("/random/two-loops/%zu", i);
@@ -320,6 +381,8 @@ int main(int argc, char **argv)
         g_test_add_data_func(one, variants[i], test_one_loop);
         g_test_add_data_func(two, variants[i], test_two_loops);
     }
+    g_test_add_data_func("/random/file/native", "native", test_file);
+    g_test_add_data_func("/random/file/threads", "threads", test_file);
     rc = g_test_run();
     fixture_loop_free();
     return rc;

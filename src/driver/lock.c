@@ -8,7 +8,6 @@
 #include <stdbool.h>
 #include <stdint.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -134,7 +133,8 @@ static bool process_has_lock(const char *pid, int own_fd, uint64_t inode,
 {
     g_autofree char *folder = g_strdup_printf("/proc/%s/fdinfo", pid);
     g_autofree char *own_name = g_strdup_printf("%d", own_fd);
-    bool self = atoi(pid) == getpid();
+    g_autofree char *own_pid = g_strdup_printf("%d", getpid());
+    bool self = strcmp(pid, own_pid) == 0;
     GDir *dir = g_dir_open(folder, 0, NULL);
     const char *name;
     bool found = false;

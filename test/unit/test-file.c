@@ -21,7 +21,9 @@
 #include "driver/driver_list.h"
 #include "engine/engine.h"
 #include "engine/manual.h"
+#include "loop/iothread.h"
 #include "loop/loop.h"
+#include "loop/sync.h"
 
 /* Where the file is and how it is opened. */
 struct way {
@@ -726,6 +728,80 @@ static void test_flush_error(gconstpointer data)
     (void)g_unlink(path);
 }
 
+/* -- Several loops -------------------------------------------------------- */
+
+enum {
+    N_LOOPS = 3,
+    LOOP_ROUNDS = 50,
+    LOOP_BYTES = 16384,
+};
+
+/* One loop's share of the work on a node that all loops use. */
+struct share {
+    struct node *node;
+    struct loop *main; /* counts down @left there */
+    int64_t offset;
+    int *left;
+};
+
+static void share_done(void *opaque)
+{
+    struct share *s = opaque;
+
+    (*s->left)--;
+}
+
+static void share_run(void *opaque)
+{
+    struct share *s = opaque;
+    g_autofree char *data = g_malloc(LOOP_BYTES);
+    g_autofree char *got = g_malloc(LOOP_BYTES);
+
+    co_assert_role();
+    for (int i = 0; i < LOOP_ROUNDS; i++) {
+        unsigned flags = i % 10 ? 0 : REQ_FUA;
+
+        memset(data, 'a' + (i + (int)(s->offset / LOOP_BYTES)) % 26,
+               LOOP_BYTES);
+        g_assert_cmpint(
+            node_co_pwrite(s->node, s->offset, data, LOOP_BYTES, flags), ==, 0);
+        g_assert_cmpint(node_co_pread(s->node, s->offset, got, LOOP_BYTES), ==,
+                        0);
+        g_assert_cmpmem(got, LOOP_BYTES, data, LOOP_BYTES);
+    }
+    g_assert_cmpint(node_co_flush(s->node), ==, 0);
+    bh_oneshot(s->main, share_done, s);
+}
+
+static void share_start(void *opaque)
+{
+    loop_co_start(co_new(share_run, opaque));
+}
+
+/* Each loop uses an engine of its own; they share the node. */
+static void co_fn body_loops(struct fixture *f)
+{
+    struct iothread *threads[N_LOOPS];
+    struct share shares[N_LOOPS];
+    int left = N_LOOPS;
+    struct node *n;
+
+    make_file(f, N_LOOPS * LOOP_BYTES);
+    n = file_open(f, NODE_RDWR);
+    for (int i = 0; i < N_LOOPS; i++) {
+        shares[i] = (struct share){n, f->loop, i * LOOP_BYTES, &left};
+        g_assert_cmpint(iothread_new("test", &threads[i]), ==, 0);
+        bh_oneshot(iothread_loop(threads[i]), share_start, &shares[i]);
+    }
+    while (left > 0) {
+        co_sleep_ns(100000);
+    }
+    for (int i = 0; i < N_LOOPS; i++) {
+        iothread_free(threads[i]);
+    }
+    file_close(n);
+}
+
 /* -- Opening -------------------------------------------------------------- */
 
 static const struct open_case {
@@ -906,6 +982,7 @@ static const struct body per_way[] = {
     {"stat", body_stat},
     {"invalidate", body_invalidate},
     {"limits", body_limits},
+    {"loops", body_loops},
 };
 
 static const struct body once[] = {

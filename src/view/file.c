@@ -120,7 +120,7 @@ static void file_publish(struct open_file *o)
     struct view *v = o->pub.view;
 
     coherence_publish(o);
-    if (o->inode == &v->disk->inode && is_dir(v->root)) {
+    if (data_of(o->inode) == v->disk && is_dir(v->root)) {
         v->table_stale = true;
     }
 }

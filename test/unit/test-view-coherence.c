@@ -178,7 +178,10 @@ static void co_fn test_own(struct rig *r)
 {
     struct view_file *f;
 
-    rig_touch(r, "p1", 0);
+    f = rig_open(r, "p1", RW);
+    g_assert_cmpint(rig_write(f, 0, "x", 1), ==, 0);
+    g_assert_true(keeps(r, "p1"));
+    rig_close(f);
     g_assert_true(keeps(r, "p1"));
     /* Direct ones do not, and a page may be read while they are under way. */
     f = rig_open(r, "p1", RW | VIEW_OPEN_DIRECT);

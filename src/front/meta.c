@@ -450,11 +450,13 @@ static void op_init(void *userdata, struct fuse_conn_info *conn)
         FUSE_CAP_ASYNC_READ | FUSE_CAP_ASYNC_DIO | FUSE_CAP_PARALLEL_DIROPS |
         FUSE_CAP_ATOMIC_O_TRUNC | FUSE_CAP_READDIRPLUS |
         FUSE_CAP_READDIRPLUS_AUTO | FUSE_CAP_CACHE_SYMLINKS |
-        FUSE_CAP_EXPLICIT_INVAL_DATA | FUSE_CAP_NO_OPENDIR_SUPPORT;
+        FUSE_CAP_EXPLICIT_INVAL_DATA;
 
     /* Not writeback: a dirty page of one view could carry stale bytes of its
      * neighbour into the image.  Not splice: the payload is already ours.
-     * O_TRUNC comes with the open and is ignored there, as for a device. */
+     * O_TRUNC comes with the open and is ignored there, as for a device.
+     * Not no-opendir: the kernel would keep listings, but partitions and links
+     * come and go. */
     conn->want = wanted & conn->capable;
     conn->max_write = SLOT_MAX_PAYLOAD;
     conn->max_readahead = SLOT_MAX_PAYLOAD;

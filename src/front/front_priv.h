@@ -50,6 +50,8 @@ struct worker {
     struct list free_slots; /* most recently used first */
     struct list busy_slots; /* in flight, in no order */
     unsigned n_slots, n_busy;
+    uint64_t served;        /* slots given back, ever ... */
+    uint64_t served_before; /* ... and when @trim was armed */
     int64_t idle_bytes;     /* resident memory of free slots */
     struct loop_timer trim; /* gives it back when the mount is idle */
     struct co *stopper;     /* waits until n_busy is 0, or NULL */

@@ -9,8 +9,9 @@
 /* A page before the payload for the header and one after it, which the kernel
  * wants to see offered beyond the largest write. */
 #define SLOT_MAPPING (PAGE + SLOT_MAX_PAYLOAD + PAGE)
-/* Memory that free slots may keep while the mount is busy. */
-#define SLOT_KEEP (4 * 1024 * 1024)
+/* Memory that free slots may keep while the mount is busy: ten requests of the
+ * largest size go round without a page fault. */
+#define SLOT_KEEP (10 * 1024 * 1024)
 /* A mount that was idle this long gives all of it back. */
 #define TRIM_AFTER_NS (INT64_C(1000) * 1000 * 1000)
 
@@ -68,6 +69,18 @@ static void slot_release_memory(struct slot *s)
     s->resident = 0;
 }
 
+/* The last request in flight has been answered. */
+static void slots_idle(struct worker *w)
+{
+    if (w->trim.deadline < 0) {
+        w->served_before = w->served;
+        loop_timer_arm(&w->trim, loop_now() + TRIM_AFTER_NS);
+    }
+    if (w->stopper) {
+        loop_co_wake(w->stopper);
+    }
+}
+
 void slot_put(struct slot *s)
 {
     struct worker *w = s->worker;
@@ -77,17 +90,13 @@ void slot_put(struct slot *s)
     w->n_busy--;
     list_del(&s->link);
     list_add_head(&w->free_slots, &s->link);
-    if (s->resident > PAGE && w->idle_bytes > SLOT_KEEP) {
+    if (w->idle_bytes + (int64_t)s->resident > SLOT_KEEP) {
         slot_release_memory(s);
     }
     w->idle_bytes += (int64_t)s->resident;
+    w->served++;
     if (w->n_busy == 0) {
-        if (w->trim.deadline < 0) {
-            loop_timer_arm(&w->trim, loop_now() + TRIM_AFTER_NS);
-        }
-        if (w->stopper) {
-            loop_co_wake(w->stopper);
-        }
+        slots_idle(w);
     }
 }
 
@@ -103,6 +112,11 @@ static void slots_trim(void *opaque)
     struct worker *w = opaque;
     struct slot *s, *tmp;
 
+    if (w->served != w->served_before) {
+        w->served_before = w->served; /* it was not idle: look again later */
+        loop_timer_arm(&w->trim, loop_now() + TRIM_AFTER_NS);
+        return;
+    }
     list_for_each_safe(s, tmp, &w->free_slots, link) {
         slot_free(s);
     }
@@ -118,6 +132,7 @@ void slots_init(struct worker *w)
 
 void slots_fini(struct worker *w)
 {
-    loop_timer_cancel(&w->trim);
+    w->served_before = w->served;
     slots_trim(w);
+    loop_timer_cancel(&w->trim);
 }

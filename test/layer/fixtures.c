@@ -4,6 +4,7 @@
 
 #include <errno.h>
 #include <inttypes.h>
+#include <stdatomic.h>
 #include <string.h>
 
 #include "base/error.h"
@@ -20,7 +21,7 @@ struct mem_call {
 /* The next of a row of random numbers, for any thread. */
 static guint32 mem_throw(struct mem *m)
 {
-    guint32 n = m->dice += 0x9e3779b9;
+    guint32 n = atomic_fetch_add(&m->dice, 0x9e3779b9);
 
     n = (n ^ n >> 16) * 0x85ebca6b;
     n = (n ^ n >> 13) * 0xc2b2ae35;

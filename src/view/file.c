@@ -55,6 +55,24 @@ static struct open_file *file_new(struct inode *i, unsigned flags)
     return o;
 }
 
+void open_file_enter(struct open_file *o)
+{
+    struct view *v = o->pub.view;
+
+    list_add_tail(&v->open_files, &o->link);
+    __atomic_fetch_add(&v->files_open, 1, __ATOMIC_RELAXED);
+}
+
+static void open_file_leave(struct open_file *o)
+{
+    struct view *v = o->pub.view;
+
+    view_lock(v);
+    list_del(&o->link);
+    __atomic_fetch_sub(&v->files_open, 1, __ATOMIC_RELAXED);
+    view_unlock(v);
+}
+
 /* Enters @o into the books, unless its inode has vanished meanwhile. */
 static bool file_register(struct open_file *o)
 {
@@ -64,7 +82,7 @@ static bool file_register(struct open_file *o)
     view_lock(v);
     ok = !o->inode->gone;
     if (ok) {
-        __atomic_fetch_add(&v->files_open, 1, __ATOMIC_RELAXED);
+        open_file_enter(o);
         v->parts_open += data_of(o->inode)->index != 0;
         o->close_cursor = o->fsync_cursor = backend_error_cursor(v->be);
         coherence_open(o);
@@ -73,7 +91,7 @@ static bool file_register(struct open_file *o)
     return ok;
 }
 
-static void file_free(struct open_file *o)
+void open_file_free(struct open_file *o)
 {
     inode_put(o->inode);
     g_free(o->text);
@@ -89,7 +107,7 @@ int co_fn data_co_open(struct inode *i, unsigned flags, struct view_file **ret)
     }
     o = file_new(i, flags);
     if (!file_register(o)) {
-        file_free(o);
+        open_file_free(o);
         return -ESTALE;
     }
     *ret = &o->pub;
@@ -171,13 +189,12 @@ static void co_fn data_release(struct open_file *o)
 void co_fn view_co_release(struct view_file *f)
 {
     struct open_file *o = open_file_of(f);
-    struct view *v = f->view;
 
     if (!f->text) {
         data_release(o);
     }
-    file_free(o);
-    __atomic_fetch_sub(&v->files_open, 1, __ATOMIC_RELAXED);
+    open_file_leave(o);
+    open_file_free(o);
 }
 
 int co_fn view_co_fsync(struct view_file *f)

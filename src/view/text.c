@@ -44,7 +44,6 @@ int co_fn text_co_open(struct inode *i, unsigned flags, struct view_file **ret)
     }
     o = g_new0(struct open_file, 1);
     __atomic_fetch_add(&i->refs, 1, __ATOMIC_RELAXED);
-    __atomic_fetch_add(&v->files_open, 1, __ATOMIC_RELAXED);
     o->inode = i;
     o->text = t->kind->co_make(v);
     o->pub = (struct view_file){
@@ -55,6 +54,9 @@ int co_fn text_co_open(struct inode *i, unsigned flags, struct view_file **ret)
         .bytes = (int64_t)strlen(o->text),
         .direct_io = true, /* so that it may be longer than stat(2) says */
     };
+    view_lock(v);
+    open_file_enter(o);
+    view_unlock(v);
     *ret = &o->pub;
     return 0;
 }
@@ -91,7 +93,7 @@ static void put_counters(struct json *j, const char *key,
     json_object_end(j);
 }
 
-static char *co_fn stats_co_make(struct view *v)
+char *view_stats_json(const struct view *v)
 {
     static const char *const names[STATS_N_TYPES] = {
         [STATS_READ] = "read",
@@ -110,6 +112,11 @@ static char *co_fn stats_co_make(struct view *v)
     json_int(j, "queue_depth", s->queue_depth);
     json_object_end(j);
     return json_finish(j);
+}
+
+static char *co_fn stats_co_make(struct view *v)
+{
+    return view_stats_json(v);
 }
 
 const struct text_kind stats_text = {

@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: MIT */
 
-#include <assert.h>
 #include <errno.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -95,6 +94,7 @@ static struct view *view_alloc(struct backend *be, const struct view_opts *opts)
                                       (GDestroyNotify)inode_put);
     v->data = g_ptr_array_new();
     v->link_warnings = g_ptr_array_new_with_free_func(g_free);
+    list_init(&v->open_files);
     co_mutex_init(&v->tree_lock);
     co_mutex_init(&v->size_lock);
     pthread_mutex_init(&v->lock, NULL);
@@ -138,10 +138,16 @@ int co_fn view_co_new(struct backend *be, const struct view_opts *opts,
 
 void view_free(struct view *v)
 {
+    struct open_file *o;
+
     if (!v) {
         return;
     }
-    assert(v->files_open == 0);
+    /* Those that the kernel did not release because the connection ended. */
+    while ((o = list_first(&v->open_files, struct open_file, link))) {
+        list_del(&o->link);
+        open_file_free(o);
+    }
     g_hash_table_destroy(v->inodes);
     g_ptr_array_unref(v->data);
     g_ptr_array_unref(v->link_warnings);

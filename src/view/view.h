@@ -58,7 +58,8 @@ struct view_opts {
 nodiscard int co_fn view_co_new(struct backend *be,
                                 const struct view_opts *opts, struct view **ret,
                                 GError **err);
-void view_free(struct view *v); /* NULL is fine; no file is open */
+/* Nobody uses it or its files any more, nor will.  NULL is fine. */
+void view_free(struct view *v);
 
 /* -- Attributes and names ------------------------------------------------ */
 
@@ -209,6 +210,10 @@ struct view_events {
 };
 /* By the front, before it serves the view. */
 void view_set_events(struct view *v, const struct view_events *events);
+
+/* What .coblk/stats.json would show now, also where there is no such file.
+ * Any thread.  g_free() it. */
+char *view_stats_json(const struct view *v);
 
 /* How many files are open.  Any thread. */
 unsigned view_open_files(const struct view *v);

@@ -62,6 +62,7 @@ struct view {
     uint64_t next_ino;
     struct timespec changed; /* when names changed last */
     unsigned files_open;     /* atomic, for those who only look */
+    struct list open_files;  /* struct open_file */
     unsigned parts_open;     /* of those, how many are partitions */
     bool table_stale;        /* the table was written since it was read */
     bool identity_stale;     /* so may be what some partition holds */
@@ -260,12 +261,18 @@ struct open_file {
 
     /* Under view->lock. */
     uint64_t close_cursor, fsync_cursor;
+    struct list link; /* view->open_files */
 };
 
 static inline struct open_file *open_file_of(const struct view_file *f)
 {
     return container_of(f, struct open_file, pub);
 }
+
+/* Enters a new open file into the books.  Lock held. */
+void open_file_enter(struct open_file *o);
+/* Frees one that has left them. */
+void open_file_free(struct open_file *o);
 
 int co_fn data_co_open(struct inode *i, unsigned flags, struct view_file **ret);
 int co_fn text_co_open(struct inode *i, unsigned flags, struct view_file **ret);

@@ -1,0 +1,93 @@
+/* SPDX-License-Identifier: MIT */
+
+#include "config.h"
+
+#include "cmd/cmd.h"
+
+#include <stdarg.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+static const char *program = "coblk";
+
+void cmd_set_name(const char *name)
+{
+    program = name;
+    g_set_prgname(name);
+}
+
+const char *cmd_name(void)
+{
+    return program;
+}
+
+int cmd_fail(const char *format, ...)
+{
+    g_autofree char *message = NULL;
+    va_list ap;
+
+    va_start(ap, format);
+    message = g_strdup_vprintf(format, ap);
+    va_end(ap);
+    (void)fprintf(stderr, "%s: %s\n", program, message);
+    return CMD_FAILURE;
+}
+
+int cmd_usage(const char *format, ...)
+{
+    g_autofree char *message = NULL;
+    va_list ap;
+
+    va_start(ap, format);
+    message = g_strdup_vprintf(format, ap);
+    va_end(ap);
+    (void)fprintf(stderr, "%s: %s (see '%s --help')\n", program, message,
+                  program);
+    return CMD_USAGE;
+}
+
+static gboolean cmd_print_version(const char *name, const char *value,
+                                  void *data, GError **err)
+{
+    (void)printf("coblk %s\n", COBLK_VERSION);
+    exit(fflush(stdout) == 0 ? CMD_OK : CMD_FAILURE);
+}
+
+/* GLib's messages begin with a capital letter; ours do not. */
+static int cmd_usage_error(const GError *error)
+{
+    g_autofree char *message = g_strdup(error->message);
+
+    message[0] = g_ascii_tolower(message[0]);
+    return cmd_usage("%s", message);
+}
+
+int cmd_parse(int argc, char **argv, const GOptionEntry *entries,
+              const char *args_help, const char *summary,
+              const char *description, char ***args)
+{
+    const GOptionEntry common[] = {
+        {"version", 'V', G_OPTION_FLAG_NO_ARG, G_OPTION_ARG_CALLBACK,
+         (void *)cmd_print_version, "Print the version", NULL},
+        {G_OPTION_REMAINING, 0, 0, G_OPTION_ARG_FILENAME_ARRAY, args, NULL,
+         NULL},
+        G_OPTION_ENTRY_NULL,
+    };
+    g_autoptr(GOptionContext) context = g_option_context_new(args_help);
+    g_autoptr(GError) error = NULL;
+
+    g_option_context_set_summary(context, summary);
+    g_option_context_set_description(context, description);
+    if (entries) {
+        g_option_context_add_main_entries(context, entries, NULL);
+    }
+    g_option_context_add_main_entries(context, common, NULL);
+    if (!g_option_context_parse(context, &argc, &argv, &error)) {
+        return cmd_usage_error(error);
+    }
+    if (!*args) {
+        *args = g_new0(char *, 1);
+    }
+    return CMD_OK;
+}

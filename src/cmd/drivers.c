@@ -1,0 +1,22 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * drivers: the one place that names the concrete drivers and formats.
+ */
+#include "block/driver.h"
+#include "cmd/cmd.h"
+#include "driver/driver_list.h"
+#include "format/raw.h"
+
+void cmd_register_drivers(void)
+{
+    static const struct driver *const drivers[] = {
+        &driver_file,
+        &driver_host_device,
+        &driver_null,
+        &driver_raw,
+    };
+
+    for (size_t i = 0; i < G_N_ELEMENTS(drivers); i++) {
+        driver_register(drivers[i]);
+    }
+}

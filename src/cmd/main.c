@@ -1,0 +1,142 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * main: finds the command and runs it.
+ *
+ * The program has several faces: `coblk COMMAND`, and the names by which
+ * mount(8) and umount(8) call it.
+ */
+#include "config.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "cmd/cmd.h"
+#include "cmd/nearest.h"
+
+static const struct command commands[] = {
+    {"mount", "Show a disk image or block device as files", cmd_mount},
+    {"umount", "Unmount; wait until everything is on disk", cmd_umount},
+    {"stat", "Show the live counters of a mount", cmd_stat},
+};
+
+/* Names of the program itself that stand for a command. */
+static const struct command faces[] = {
+    {"mount.coblk", NULL, cmd_mount_helper},
+    {"mount.fuse.coblk", NULL, cmd_mount_helper},
+    {"umount.coblk", NULL, cmd_umount_helper},
+    {"umount.fuse.coblk", NULL, cmd_umount_helper},
+};
+
+static const struct command *find(const struct command *table, size_t n,
+                                  const char *name)
+{
+    for (size_t i = 0; i < n; i++) {
+        if (strcmp(table[i].name, name) == 0) {
+            return &table[i];
+        }
+    }
+    return NULL;
+}
+
+static int run_command(const struct command *command, int argc, char **argv)
+{
+    g_autofree char *name = g_strdup_printf("coblk %s", command->name);
+    int status;
+
+    cmd_set_name(name);
+    status = command->run(argc, argv);
+    cmd_set_name("coblk"); /* @name ends here */
+    return status;
+}
+
+static int print_help(void)
+{
+    (void)printf("Usage: coblk COMMAND [OPTION…] [ARGUMENT…]\n\n"
+                 "Shows disk images and block devices as files.\n\n"
+                 "Commands:\n");
+    for (size_t i = 0; i < G_N_ELEMENTS(commands); i++) {
+        (void)printf("  %-10s %s\n", commands[i].name, commands[i].summary);
+    }
+    (void)printf("\n`coblk COMMAND --help` tells more of a command;\n"
+                 "see also coblk(1) and `coblk --version`.\n");
+    return CMD_OK;
+}
+
+static int print_version(void)
+{
+    (void)printf("coblk %s\n", COBLK_VERSION);
+    return CMD_OK;
+}
+
+static int unknown_command(const char *name)
+{
+    const char *names[G_N_ELEMENTS(commands)];
+    g_autofree char *hint = NULL;
+
+    for (size_t i = 0; i < G_N_ELEMENTS(commands); i++) {
+        names[i] = commands[i].name;
+    }
+    hint = nearest_hint(name, names, G_N_ELEMENTS(commands));
+    return cmd_usage("unknown command '%s'%s", name, hint);
+}
+
+static int dispatch(int argc, char **argv)
+{
+    const struct command *command;
+
+    if (argc < 2) {
+        return cmd_usage("a command is needed");
+    }
+    if (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0 ||
+        (strcmp(argv[1], "help") == 0 && argc == 2)) {
+        return print_help();
+    }
+    if (strcmp(argv[1], "--version") == 0 || strcmp(argv[1], "-V") == 0) {
+        return print_version();
+    }
+    if (strcmp(argv[1], "help") == 0) { /* help COMMAND: COMMAND --help */
+        argv[1] = argv[2];
+        argv[2] = (char *)"--help";
+    }
+    command = find(commands, G_N_ELEMENTS(commands), argv[1]);
+    if (!command) {
+        return unknown_command(argv[1]);
+    }
+    return run_command(command, argc - 1, argv + 1);
+}
+
+/* A descriptor that we open must never become 0, 1 or 2: messages would end
+ * up in an image. */
+static int open_standard_fds(void)
+{
+    for (int fd = 0; fd <= 2; fd++) {
+        if (fcntl(fd, F_GETFD) < 0 && errno == EBADF &&
+            open("/dev/null", O_RDWR) != fd) {
+            return -1;
+        }
+    }
+    return 0;
+}
+
+int main(int argc, char **argv)
+{
+    const struct command *face;
+    g_autofree char *name = NULL;
+    int status;
+
+    if (open_standard_fds() < 0) {
+        return CMD_FAILURE;
+    }
+    name = g_path_get_basename(argc > 0 ? argv[0] : "coblk");
+    face = find(faces, G_N_ELEMENTS(faces), name);
+    cmd_set_name(face ? name : "coblk");
+    status = face ? face->run(argc, argv) : dispatch(argc, argv);
+    if (fflush(stdout) != 0 && status == CMD_OK) {
+        status =
+            cmd_fail("cannot write to standard output: %s", g_strerror(errno));
+    }
+    return status;
+}

@@ -1,0 +1,474 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * coblk mount: from an image to a mount, and back.
+ *
+ *   options → (fork) → iothreads → image → view → front → serve
+ *
+ * and in the opposite order at the end.  Each step has one error message; the
+ * steps before it are undone.
+ */
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "base/error.h"
+#include "base/json.h"
+#include "base/log.h"
+#include "cmd/cmd.h"
+#include "cmd/daemon.h"
+#include "cmd/logging.h"
+#include "cmd/mount-image.h"
+#include "cmd/mount-opts.h"
+#include "cmd/mount-serve.h"
+#include "cmd/mountinfo.h"
+#include "front/front.h"
+#include "front/mountpoint.h"
+#include "loop/iothread.h"
+#include "loop/loop.h"
+#include "view/view.h"
+
+struct mount {
+    const char *filename, *mountpoint; /* as given */
+    struct mount_opts *opts;
+    bool foreground;
+    bool single_file;
+    struct daemon daemon;
+    struct logging log;
+
+    unsigned n_threads; /* that run */
+    struct iothread **threads;
+    struct loop **loops;
+    struct mount_image image;
+    struct view *view;
+    struct front *front;
+    struct serve *serve;
+};
+
+/* -- Before anything is opened */
+
+static int mount_check_ready_fd(const struct mount *m, GError **err)
+{
+    if (m->opts->ready_fd >= 0 && fcntl((int)m->opts->ready_fd, F_GETFD) < 0) {
+        return error_set(err, -EBADF, "ready-fd=%d: no such descriptor is open",
+                         (int)m->opts->ready_fd);
+    }
+    return 0;
+}
+
+static int mount_enable_trace(const struct mount *m, GError **err)
+{
+    const char *bad = NULL;
+
+    if (m->opts->trace && !trace_enable(m->opts->trace, &bad)) {
+        return error_set(err, -EINVAL,
+                         "trace=%s: no topic '%.*s'; there are front, queue, "
+                         "backend, block, driver, engine, format and all",
+                         m->opts->trace, (int)strcspn(bad, ":"), bad);
+    }
+    return 0;
+}
+
+/* The mountpoint decides whether this will be a directory or one file. */
+static int mount_check_mountpoint(struct mount *m, GError **err)
+{
+    g_autofree char *canonical = NULL;
+    g_auto(mount_entry) entry = {0};
+    struct stat st;
+    int rc;
+
+    rc = mountpoint_prepare(m->mountpoint, err);
+    if (rc < 0) {
+        return rc;
+    }
+    canonical = mountinfo_canonical(m->mountpoint);
+    if (canonical && mountinfo_find(canonical, &entry) == 0 &&
+        mount_entry_is_coblk(&entry)) {
+        return error_set(err, -EBUSY,
+                         "%s: %s is mounted there; first 'coblk umount %s'",
+                         m->mountpoint, entry.source, m->mountpoint);
+    }
+    if (stat(m->mountpoint, &st) < 0) {
+        return error_set_errno(err, -errno, "%s", m->mountpoint);
+    }
+    m->single_file = S_ISREG(st.st_mode);
+    if (m->opts->part >= 0 && !m->single_file) {
+        return error_set(err, -ENOTDIR,
+                         "%s: part=%d shows one file, so MOUNTPOINT must be "
+                         "a regular file; create one with 'touch FILE'",
+                         m->mountpoint, (int)m->opts->part);
+    }
+    return 0;
+}
+
+/* -- Going up, step by step */
+
+static int mount_start_threads(struct mount *m, GError **err)
+{
+    unsigned n = (unsigned)m->opts->iothreads;
+
+    m->threads = g_new0(struct iothread *, n);
+    m->loops = g_new0(struct loop *, n);
+    while (m->n_threads < n) {
+        unsigned i = m->n_threads;
+        g_autofree char *name = g_strdup_printf("coblk-io%u", i);
+        int rc;
+
+        rc = iothread_new(name, &m->threads[i]);
+        if (rc < 0) {
+            return error_set_errno(err, rc, "cannot start iothread %u", i);
+        }
+        m->loops[i] = iothread_loop(m->threads[i]);
+        loop_set_polling(m->loops[i], m->opts->poll_max_ns, 0, 0);
+        m->n_threads++;
+    }
+    return 0;
+}
+
+static void mount_describe(struct json *out, void *opaque)
+{
+    const struct mount *m = opaque;
+
+    json_int(out, "pid", getpid());
+    json_string(out, "mountpoint", front_mountpoint(m->front));
+    mount_image_describe(&m->image, out);
+}
+
+struct view_job {
+    struct mount *m;
+    int rc;
+    GError *err;
+};
+
+static void co_make_view(void *opaque)
+{
+    struct view_job *job = opaque;
+    struct mount *m = job->m;
+    const struct mount_opts *o = m->opts;
+    struct view_opts opts = {
+        .uid = o->uid >= 0 ? (uid_t)o->uid : getuid(),
+        .gid = o->gid >= 0 ? (gid_t)o->gid : getgid(),
+        .mode = o->mode >= 0 ? (mode_t)o->mode : 0600,
+        .direct_io = o->direct_io,
+        .single_file = m->single_file,
+        .part_wanted = o->part >= 0,
+        .part = o->part >= 0 ? (unsigned)o->part : 0,
+        .unmap = o->discard,
+        .sector_size = m->image.sector_size,
+        .info = mount_describe,
+        .opaque = m,
+    };
+
+    co_assert_role();
+    job->rc = view_co_new(m->image.be, &opts, &m->view, &job->err);
+}
+
+static int mount_make_view(struct mount *m, GError **err)
+{
+    struct view_job job = {.m = m};
+    int rc = loop_co_run_blocking(m->loops[0], co_make_view, &job);
+
+    if (rc == 0) {
+        rc = job.rc;
+    }
+    if (job.err) {
+        g_propagate_prefixed_error(err, job.err, "%s: ", m->filename);
+    } else if (rc < 0) {
+        return error_set_errno(err, rc, "%s", m->filename);
+    }
+    return rc;
+}
+
+static int mount_make_front(struct mount *m, GError **err)
+{
+    const struct mount_opts *o = m->opts;
+    const struct front_opts opts = {
+        .fsname = m->image.filename,
+        .rdonly = o->rdonly,
+        .allow_other = o->allow_other,
+        .no_merge = !o->merge,
+        .max_background = (unsigned)o->max_background,
+        .debug = o->debug,
+        .fuse_options = o->fuse->str,
+    };
+    struct serve_mount parts;
+    int rc;
+
+    rc = front_mount(m->mountpoint, &opts, &m->front, err);
+    if (rc < 0) {
+        return rc;
+    }
+    parts = (struct serve_mount){
+        .front = m->front,
+        .view = m->view,
+        .image = &m->image,
+        .loops = m->loops,
+        .foreground = m->foreground,
+    };
+    rc = serve_new(&parts, &m->serve, err);
+    if (rc < 0) {
+        return rc;
+    }
+    return front_start(m->front, m->view, m->image.be, m->loops, m->n_threads,
+                       serve_ended, m->serve, err);
+}
+
+/* The first look at the mount from outside. */
+static int mount_try(const struct mount *m, GError **err)
+{
+    struct stat st;
+
+    if (stat(front_mountpoint(m->front), &st) < 0) {
+        return error_set_errno(err, -errno, "%s: the mount does not answer",
+                               m->mountpoint);
+    }
+    return 0;
+}
+
+static int mount_go_up(struct mount *m, GError **err)
+{
+    int rc = mount_start_threads(m, err);
+
+    if (rc == 0) {
+        rc = mount_image_open(&m->image, m->filename, m->opts, m->loops,
+                              m->n_threads, err);
+    }
+    if (rc == 0) {
+        rc = mount_make_view(m, err);
+    }
+    if (rc == 0) {
+        rc = mount_make_front(m, err);
+    }
+    if (rc == 0) {
+        rc = mount_try(m, err);
+    }
+    return rc;
+}
+
+/* -- Going down */
+
+/* Undoes mount_go_up(), however far that came.  Returns 0, or the first error
+ * of a write that was lost. */
+static int mount_go_down(struct mount *m)
+{
+    int rc;
+
+    if (m->front) {
+        front_stop(m->front);
+        front_free(m->front);
+        m->front = NULL;
+    }
+    view_free(m->view);
+    rc = mount_image_close(&m->image, m->loops);
+    while (m->n_threads > 0) {
+        iothread_free(m->threads[--m->n_threads]);
+    }
+    g_clear_pointer(&m->threads, g_free);
+    g_clear_pointer(&m->loops, g_free);
+    return rc;
+}
+
+/* -- The daemon */
+
+/* Those who wait for the mount learn that it works. */
+static void mount_tell_ready(struct mount *m)
+{
+    g_autofree char *state =
+        g_strdup_printf("READY=1\nMAINPID=%d", (int)getpid());
+    int fd = (int)m->opts->ready_fd;
+    int rc = daemon_notify(state);
+
+    if (rc < 0) {
+        log_warning("cannot notify the service manager: %s", g_strerror(-rc));
+    }
+    if (fd >= 0) {
+        if (write(fd, "ready\n", 6) != 6) {
+            log_warning("ready-fd=%d: %s", fd, g_strerror(errno));
+        }
+        (void)close(fd);
+    }
+    daemon_ready(&m->daemon, m->log.target == LOGGING_STDERR);
+    if (!m->foreground || m->opts->log) {
+        logging_detach(&m->log);
+    }
+}
+
+static int mount_serve(struct mount *m)
+{
+    g_autofree char *name = g_strdup(m->image.filename);
+    int rc, lost;
+
+    serve_listen(m->serve);
+    mount_tell_ready(m);
+    serve_run(m->serve);
+    lost = serve_flush_error(m->serve);
+    rc = mount_go_down(m);
+    lost = lost ? lost : rc;
+    if (lost) {
+        log_error("%s: a write was lost: %s; the image is not what was written",
+                  name, g_strerror(-lost));
+    }
+    serve_report(m->serve, lost);
+    return lost ? CMD_FAILURE : CMD_OK;
+}
+
+static int mount_run(struct mount *m)
+{
+    g_autoptr(GError) error = NULL;
+    int status;
+
+    serve_block_signals();
+    if (mount_go_up(m, &error) < 0) {
+        status = cmd_fail("%s", error->message);
+        (void)mount_go_down(m);
+    } else {
+        status = mount_serve(m);
+    }
+    serve_free(m->serve);
+    return status;
+}
+
+/* Everything that is wrong with the command line itself is found here. */
+static int mount_check(struct mount *m, GError **err)
+{
+    int rc = mount_opts_check(m->opts, err);
+
+    if (rc == 0) {
+        rc = mount_enable_trace(m, err);
+    }
+    if (rc == 0) {
+        rc = mount_check_ready_fd(m, err);
+    }
+    return rc;
+}
+
+/* Mounts as @m says; consumes its options. */
+static int mount_image_at(struct mount *m)
+{
+    g_autoptr(mount_opts) opts = m->opts;
+    g_autoptr(GError) error = NULL;
+    const char *log = opts->log ? opts->log : m->foreground ? "stderr" : NULL;
+    int status;
+
+    if (mount_check(m, &error) < 0) {
+        return cmd_usage("-o %s", error->message);
+    }
+    if (logging_open(log, &m->log, &error) < 0) {
+        return cmd_fail("%s", error->message);
+    }
+    logging_start(&m->log);
+    m->daemon.status_fd = -1;
+    if (mount_check_mountpoint(m, &error) < 0 ||
+        (!m->foreground && daemon_fork(&m->daemon, &error) < 0)) {
+        status = cmd_fail("%s", error->message);
+    } else {
+        cmd_register_drivers();
+        status = mount_run(m);
+    }
+    logging_close(&m->log);
+    return status;
+}
+
+/* -- The command lines of coblk mount and of mount(8) */
+
+static struct mount_opts *parse_all(char **texts, unsigned flags, GError **err)
+{
+    g_autoptr(mount_opts) o = mount_opts_new();
+
+    for (; texts && *texts; texts++) {
+        if (mount_opts_parse(o, *texts, flags, err) < 0) {
+            return NULL;
+        }
+    }
+    return g_steal_pointer(&o);
+}
+
+int cmd_mount(int argc, char **argv)
+{
+    gboolean foreground = FALSE;
+    g_auto(GStrv) texts = NULL;
+    g_auto(GStrv) args = NULL;
+    const GOptionEntry entries[] = {
+        {"foreground", 'f', 0, G_OPTION_ARG_NONE, &foreground,
+         "Stay in the foreground", NULL},
+        {"options", 'o', 0, G_OPTION_ARG_FILENAME_ARRAY, &texts,
+         "Mount options, see below", "OPTION[,OPTION]"},
+        G_OPTION_ENTRY_NULL,
+    };
+    g_autofree char *help = mount_opts_help();
+    g_autofree char *description =
+        g_strdup_printf("Mount options:\n%s\nSee coblk-mount(1).", help);
+    g_autoptr(GError) error = NULL;
+    struct mount m = {0};
+    int status =
+        cmd_parse(argc, argv, entries, "IMAGE MOUNTPOINT",
+                  "Shows the disk in IMAGE (a file or block device) and its "
+                  "partitions as files\nbelow MOUNTPOINT, or as that one file.",
+                  description, &args);
+
+    if (status != CMD_OK) {
+        return status;
+    }
+    if (g_strv_length(args) != 2) {
+        return cmd_usage("an IMAGE and a MOUNTPOINT are needed");
+    }
+    m.opts = parse_all(texts, 0, &error);
+    if (!m.opts) {
+        return cmd_usage("-o %s", error->message);
+    }
+    m.filename = args[0];
+    m.mountpoint = args[1];
+    m.foreground = foreground;
+    return mount_image_at(&m);
+}
+
+/* mount(8): mount.TYPE IMAGE DIR [-sfnv] [-N NAMESPACE] [-o OPTIONS] [-t
+ * TYPE]. */
+int cmd_mount_helper(int argc, char **argv)
+{
+    g_autoptr(GPtrArray) texts = g_ptr_array_new();
+    g_autoptr(GError) error = NULL;
+    struct mount m = {0};
+    unsigned flags = 0;
+    bool fake = false;
+    int opt;
+
+    while ((opt = getopt(argc, argv, "sfnvN:o:t:")) != -1) {
+        switch (opt) {
+        case 'f':
+            fake = true;
+            break;
+        case 's':
+            flags |= MOUNT_PARSE_SLOPPY;
+            break;
+        case 'o':
+            g_ptr_array_add(texts, optarg);
+            break;
+        case '?':
+            return cmd_usage("usage: %s IMAGE DIR [-sfnv] [-o OPTIONS]",
+                             cmd_name());
+        default:
+            break;
+        }
+    }
+    if (argc - optind != 2) {
+        return cmd_usage("usage: %s IMAGE DIR [-sfnv] [-o OPTIONS]",
+                         cmd_name());
+    }
+    g_ptr_array_add(texts, NULL);
+    m.opts = parse_all((char **)texts->pdata, flags, &error);
+    if (!m.opts) {
+        return cmd_usage("-o %s", error->message);
+    }
+    m.filename = argv[optind];
+    m.mountpoint = argv[optind + 1];
+    if (fake) {
+        mount_opts_free(m.opts);
+        return CMD_OK;
+    }
+    return mount_image_at(&m);
+}

@@ -18,6 +18,12 @@ static struct view_file *file_of(const struct fuse_file_info *fi)
     return (struct view_file *)(uintptr_t)fi->fh; /* NOLINT: fuse's handle */
 }
 
+static void data_submit(struct slot *s)
+{
+    s->worker->batch_bytes += s->io.bytes;
+    queue_submit(s->worker->queue, &s->io);
+}
+
 static void read_done(struct queue_req *io, int rc)
 {
     struct slot *s = container_of(io, struct slot, io);
@@ -69,7 +75,7 @@ void op_read(fuse_req_t req, fuse_ino_t ino, size_t size, off_t off,
         .buf = s->payload,
         .done = read_done,
     };
-    queue_submit(s->worker->queue, &s->io);
+    data_submit(s);
 }
 
 void op_write(fuse_req_t req, fuse_ino_t ino, const char *buf, size_t size,
@@ -101,7 +107,7 @@ void op_write(fuse_req_t req, fuse_ino_t ino, const char *buf, size_t size,
         .flags = fi->flags & O_DSYNC ? REQ_FUA : 0,
         .done = write_done,
     };
-    queue_submit(s->worker->queue, &s->io);
+    data_submit(s);
 }
 
 static void co_allocate(void *opaque)
@@ -148,5 +154,5 @@ void op_fallocate(fuse_req_t req, fuse_ino_t ino, int mode, off_t offset,
         .flags = how == FALLOC_FL_PUNCH_HOLE ? REQ_MAY_UNMAP : 0,
         .done = zeroes_done,
     };
-    queue_submit(s->worker->queue, &s->io);
+    data_submit(s);
 }

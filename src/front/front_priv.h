@@ -46,6 +46,7 @@ struct worker {
     int fd; /* owned; the cloned /dev/fuse */
     struct loop_fd watch;
     bool watching;
+    int64_t batch_bytes;    /* of data in the requests taken just now */
     bool stopping;          /* reads no more requests */
     struct list free_slots; /* most recently used first */
     struct list busy_slots; /* in flight, in no order */

@@ -19,8 +19,10 @@
 #include "front/front_priv.h"
 
 #define DEV_READ_SIZE (SLOT_HEADER + SLOT_MAX_PAYLOAD + 4096)
-/* Requests taken before completions get their turn. */
-#define DEV_BATCH 64
+/* Taken before what was taken is sent on its way: more requests, or more data,
+ * would only push the first ones out of the processor's caches. */
+#define DEV_BATCH       64
+#define DEV_BATCH_BYTES (1024 * 1024)
 
 static uint64_t dev_want(uint64_t offered)
 {
@@ -80,9 +82,10 @@ static bool dev_drain(void *opaque)
     if (w->stopping) {
         return false;
     }
+    w->batch_bytes = 0;
     loop_plug();
     queue_plug(w->queue);
-    while (rc > 0 && n < DEV_BATCH) {
+    while (rc > 0 && n < DEV_BATCH && w->batch_bytes < DEV_BATCH_BYTES) {
         rc = dev_read(w);
         n += rc > 0;
     }

@@ -101,8 +101,8 @@ static void serve_terminate_now(struct serve *s)
     int rc = front_unmount(s->m.front, true);
 
     if (rc < 0) {
-        log_warning("%s: cannot be unmounted: %s",
-                    front_mountpoint(s->m.front), g_strerror(-rc));
+        log_warning("%s: cannot be unmounted: %s", front_mountpoint(s->m.front),
+                    g_strerror(-rc));
     }
     g_main_loop_quit(s->loop);
 }

@@ -4,7 +4,9 @@
  * comes out.
  *
  * An engine belongs to one loop.  A provider makes one instance per loop the
- * first time it is asked for, and frees it with the loop.
+ * first time it is asked for, and frees it with the loop.  Neither threads nor
+ * what the kernel keeps for Linux AIO survive a fork(): go to the background
+ * first.
  *
  *   libaio    Linux AIO; reads, writes and (where the file can) fdsync.  What
  *             it cannot do goes to the loop's thread engine.

@@ -9,6 +9,7 @@
 #include <glib/gstdio.h>
 #include <linux/magic.h>
 #include <string.h>
+#include <sys/mount.h>
 #include <sys/stat.h>
 #include <sys/uio.h>
 #include <sys/vfs.h>
@@ -728,6 +729,52 @@ static void test_flush_error(gconstpointer data)
     (void)g_unlink(path);
 }
 
+/* -- A full disk ---------------------------------------------------------- */
+
+static void co_fn check_full(const char *path, const char *aio, unsigned flags)
+{
+    g_autofree char *more = g_strdup_printf("aio=%s", aio);
+    g_autofree char *data = g_malloc(512 * KiB);
+    GError *err = NULL;
+    struct node *n =
+        node_co_open(file_options(path, more), NODE_RDWR | flags, &err);
+
+    g_assert_no_error(err);
+    memset(data, 'x', 512 * KiB);
+    g_assert_cmpint(node_co_pwrite(n, 0, data, 512 * KiB, 0), ==, -ENOSPC);
+    g_assert_cmpint(node_length(n), ==, 1 * MiB);
+
+    /* It goes on as soon as there is room. */
+    g_assert_cmpint(node_co_pwrite_zeroes(n, 0, 1 * MiB, REQ_MAY_UNMAP), ==, 0);
+    g_assert_cmpint(node_co_pwrite(n, 0, data, 64 * KiB, 0), ==, 0);
+    g_assert_cmpint(node_co_pread(n, 64 * KiB, data, 64 * KiB), ==, 0);
+    g_assert_true(buf_is_zero(data, 64 * KiB));
+    file_close(n);
+}
+
+static void co_fn body_full(struct fixture *f)
+{
+    g_autofree char *folder = g_dir_make_tmp("coblk-full-XXXXXX", NULL);
+    g_autofree char *path = g_build_filename(folder, "image", NULL);
+    int fd;
+
+    if (mount("coblk-test", folder, "tmpfs", 0, "size=256k") == 0) {
+        fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+        g_assert_cmpint(ftruncate(fd, 1 * MiB), ==, 0);
+        (void)close(fd);
+        check_full(path, "threads", NODE_UNMAP);
+        fd = open(path, O_RDWR | O_DIRECT | O_CLOEXEC);
+        if (fd >= 0) {
+            (void)close(fd);
+            check_full(path, "native", NODE_UNMAP | NODE_DIRECT);
+        }
+        g_assert_cmpint(umount(folder), ==, 0);
+    } else {
+        g_test_skip("no file system can be mounted to be filled");
+    }
+    (void)g_rmdir(folder);
+}
+
 /* -- Several loops -------------------------------------------------------- */
 
 enum {
@@ -986,8 +1033,11 @@ static const struct body per_way[] = {
 };
 
 static const struct body once[] = {
-    {"cached-read", body_cached_read},   {"no-permission", body_no_permission},
-    {"aio-used-up", body_aio_used_up},   {"null", body_null},
+    {"full", body_full},
+    {"cached-read", body_cached_read},
+    {"no-permission", body_no_permission},
+    {"aio-used-up", body_aio_used_up},
+    {"null", body_null},
     {"null-options", body_null_options},
 };
 

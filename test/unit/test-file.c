@@ -294,6 +294,26 @@ static void co_fn body_truncated_underneath(struct fixture *f)
     file_close(n);
 }
 
+/* What is left of such a file ends at a block, like each extent. */
+static void co_fn body_status_truncated(struct fixture *f)
+{
+    int64_t align;
+    struct block_status st;
+    struct node *n;
+
+    make_file(f, 65536);
+    n = file_open(f, 0);
+    align = node_limits(n)->request_align;
+    g_assert_cmpint(ftruncate(f->fd, 5000), ==, 0);
+    g_assert_cmpint(node_co_block_status(n, true, 0, 65536, &st), ==, 0);
+    g_assert_true(st.flags & BLOCK_DATA);
+    g_assert_cmpint(st.bytes, ==, align_up(5000, align));
+    g_assert_cmpint(node_co_block_status(n, true, 8192, 57344, &st), ==, 0);
+    g_assert_true(st.flags & BLOCK_ZERO);
+    g_assert_cmpint(st.bytes, ==, 57344);
+    file_close(n);
+}
+
 /* -- Holes ---------------------------------------------------------------- */
 
 static struct block_status co_fn status_at(struct node *n, int64_t offset)
@@ -664,6 +684,17 @@ static void step_close(void *opaque)
     s->done = true;
 }
 
+static void step_read(void *opaque)
+{
+    struct step *s = opaque;
+    char *buf = node_try_alloc(s->node, 4096);
+
+    co_assert_role();
+    s->rc = node_co_pread(s->node, 0, buf, 4096);
+    free(buf);
+    s->done = true;
+}
+
 static void step_start(struct step *s, co_entry_fn *fn)
 {
     s->done = false;
@@ -703,7 +734,17 @@ static void flush_fails(struct step *s, struct manual *m)
     g_assert_cmpint(s->rc, ==, s->flush->sticks ? -EIO : 0);
 }
 
-static void test_flush_error(gconstpointer data)
+/* A read that ends where the file does not is an error, and not zeroes. */
+static void read_ends_early(struct step *s, struct manual *m)
+{
+    step_start(s, step_read);
+    manual_complete_short(m, 0, 512);
+    manual_complete_short(m, 0, 0);
+    g_assert_true(s->done);
+    g_assert_cmpint(s->rc, ==, -EIO);
+}
+
+static void test_by_hand(gconstpointer data)
 {
     struct step s = {.flush = data};
     g_autofree char *path = NULL;
@@ -719,6 +760,7 @@ static void test_flush_error(gconstpointer data)
     s.path = path;
     step_do(&s, m, step_open);
     if (s.node) {
+        read_ends_early(&s, m);
         flush_fails(&s, m);
     } else {
         g_test_skip("the file system has no O_DIRECT");
@@ -735,6 +777,7 @@ static void co_fn check_full(const char *path, const char *aio, unsigned flags)
 {
     g_autofree char *more = g_strdup_printf("aio=%s", aio);
     g_autofree char *data = g_malloc(512 * KiB);
+    struct stat st;
     GError *err = NULL;
     struct node *n =
         node_co_open(file_options(path, more), NODE_RDWR | flags, &err);
@@ -749,6 +792,14 @@ static void co_fn check_full(const char *path, const char *aio, unsigned flags)
     g_assert_cmpint(node_co_pwrite(n, 0, data, 64 * KiB, 0), ==, 0);
     g_assert_cmpint(node_co_pread(n, 64 * KiB, data, 64 * KiB), ==, 0);
     g_assert_true(buf_is_zero(data, 64 * KiB));
+
+    /* A file that cannot grow as asked stays as it was. */
+    g_assert_cmpint(node_co_truncate(n, 4 * MiB, PREALLOC_FULL, 0, &err), ==,
+                    -ENOSPC);
+    g_clear_error(&err);
+    g_assert_cmpint(g_stat(path, &st), ==, 0);
+    g_assert_cmpint(st.st_size, ==, 1 * MiB);
+    g_assert_cmpint(node_length(n), ==, 1 * MiB);
     file_close(n);
 }
 
@@ -1017,6 +1068,7 @@ static const struct body per_way[] = {
     {"tail-zeroes", body_tail_zeroes},
     {"grow-by-write", body_grow_by_write},
     {"truncated-underneath", body_truncated_underneath},
+    {"status-truncated", body_status_truncated},
     {"status", body_status},
     {"status-tail", body_status_tail},
     {"zeroes", body_zeroes},
@@ -1083,9 +1135,8 @@ int main(int argc, char **argv)
 
         g_test_add_data_func(path, &open_cases[i], test_open_error);
     }
-    g_test_add_data_func("/file/flush-error/buffered", &flush_buffered,
-                         test_flush_error);
-    g_test_add_data_func("/file/flush-error/direct", &flush_direct,
-                         test_flush_error);
+    g_test_add_data_func("/file/errors/buffered", &flush_buffered,
+                         test_by_hand);
+    g_test_add_data_func("/file/errors/direct", &flush_direct, test_by_hand);
     return g_test_run();
 }

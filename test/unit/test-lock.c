@@ -18,6 +18,7 @@
 #include "block/driver.h"
 #include "block/node.h"
 #include "driver/driver_list.h"
+#include "driver/lock.h"
 #include "loop/loop.h"
 
 struct fixture {
@@ -149,6 +150,28 @@ static void test_loser_leaves_nothing(struct fixture *f, const void *unused)
     g_assert_no_error(err);
     ours_close(f, other);
     ours_close(f, reader);
+}
+
+static void test_failure_drops_all(struct fixture *f, const void *unused)
+{
+    int holder = open(f->path, O_RDWR | O_CLOEXEC);
+    int loser = open(f->path, O_RDWR | O_CLOEXEC);
+    int third = open(f->path, O_RDWR | O_CLOEXEC);
+    GError *err = NULL;
+
+    g_assert_cmpint(
+        image_lock(holder, IMAGE_CONSISTENT_READ, IMAGE_WRITE, f->path, NULL),
+        ==, 0);
+    g_assert_cmpint(image_lock(loser, IMAGE_WRITE, IMAGE_RESIZE, f->path, &err),
+                    ==, -EBUSY);
+    g_assert_nonnull(strstr(err->message, "locked by pid"));
+    g_clear_error(&err);
+    g_assert_cmpint(image_lock(third, IMAGE_RESIZE, IMAGE_WRITE, f->path, &err),
+                    ==, 0);
+    g_assert_no_error(err);
+    (void)close(holder);
+    (void)close(loser);
+    (void)close(third);
 }
 
 static void test_locking_off(struct fixture *f, const void *unused)
@@ -309,6 +332,8 @@ int main(int argc, char **argv)
     }
     g_test_add("/lock/loser-leaves-nothing", struct fixture, NULL, set_up,
                test_loser_leaves_nothing, tear_down);
+    g_test_add("/lock/failure-drops-all", struct fixture, NULL, set_up,
+               test_failure_drops_all, tear_down);
     g_test_add("/lock/off", struct fixture, NULL, set_up, test_locking_off,
                tear_down);
     for (size_t i = 0; i < G_N_ELEMENTS(qemu_cases); i++) {

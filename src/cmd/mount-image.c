@@ -90,6 +90,7 @@ static int choose_engine(struct mount_image *image, struct loop *const *loops,
 
 struct open_job {
     struct mount_image *image;
+    const char *filename; /* as given: errors name it as the user does */
     int rc;
     GError *err;
 };
@@ -143,9 +144,9 @@ static int co_fn image_co_check(struct node *node, struct open_job *job)
         return 0;
     }
     return error_set(&job->err, -ENODATA,
-                     "%s: the disk is empty, there is nothing to show; give "
-                     "it a size with 'truncate -s 1G FILE'",
-                     job->image->filename);
+                     "%s: is empty, there is nothing to show; give it a size "
+                     "with 'truncate -s 1G %s'",
+                     job->filename, job->filename);
 }
 
 static void co_open(void *opaque)
@@ -153,13 +154,14 @@ static void co_open(void *opaque)
     struct open_job *job = opaque;
     struct mount_image *image = job->image;
     const struct mount_opts *opts = image->opts;
+    const char *given = job->filename;
     unsigned flags = (opts->rdonly ? BACKEND_RDONLY : 0) |
                      (cache_is_writethrough(opts) ? BACKEND_WRITETHROUGH : 0);
     struct node *node;
 
     co_assert_role();
-    node = node_co_open_file(image->filename, image_options(image),
-                             image_flags(image), &job->err);
+    node = node_co_open_file(given, image_options(image), image_flags(image),
+                             &job->err);
     if (!node) {
         job->rc = -job->err->code;
         return;
@@ -171,16 +173,16 @@ static void co_open(void *opaque)
         if (job->rc < 0) {
             (void)error_set_errno(&job->err, job->rc,
                                   "%s: cannot be written; mount with -o ro",
-                                  image->filename);
+                                  given);
         }
     }
     (void)node_co_unref(node); /* the backend has its own; nothing written */
 }
 
-static int image_try_open(struct mount_image *image, struct loop *const *loops,
-                          unsigned n, GError **err)
+static int image_try_open(struct mount_image *image, const char *filename,
+                          struct loop *const *loops, unsigned n, GError **err)
 {
-    struct open_job job = {.image = image};
+    struct open_job job = {.image = image, .filename = filename};
     int rc = choose_engine(image, loops, n, err);
 
     if (rc < 0) {
@@ -188,7 +190,7 @@ static int image_try_open(struct mount_image *image, struct loop *const *loops,
     }
     rc = loop_co_run_blocking(loops[0], co_open, &job);
     if (rc < 0) {
-        return error_set_errno(err, rc, "%s", image->filename);
+        return error_set_errno(err, rc, "%s", filename);
     }
     if (job.err) {
         g_propagate_error(err, job.err);
@@ -230,12 +232,12 @@ int mount_image_open(struct mount_image *image, const char *filename,
         .direct = cache_may_be_direct(opts),
         .sector_size = device_sector_size(filename),
     };
-    rc = image_try_open(image, loops, n, &error);
+    rc = image_try_open(image, filename, loops, n, &error);
     if (rc == -EOPNOTSUPP && image->direct && opts->cache == MOUNT_CACHE_AUTO &&
         opts->aio != MOUNT_AIO_NATIVE) {
         g_clear_error(&error);
         image->direct = false;
-        rc = image_try_open(image, loops, n, &error);
+        rc = image_try_open(image, filename, loops, n, &error);
         if (rc == 0) {
             log_warning("%s: no O_DIRECT on this file system; using "
                         "cache=writeback,aio=threads",

@@ -355,7 +355,7 @@ static int mount_image_at(struct mount *m)
     int status;
 
     if (mount_check(m, &error) < 0) {
-        return cmd_usage("-o %s", error->message);
+        return cmd_usage("%s", error->message);
     }
     if (logging_open(log, &m->log, &error) < 0) {
         return cmd_fail("%s", error->message);
@@ -418,7 +418,7 @@ int cmd_mount(int argc, char **argv)
     }
     m.opts = parse_all(texts, 0, &error);
     if (!m.opts) {
-        return cmd_usage("-o %s", error->message);
+        return cmd_usage("%s", error->message);
     }
     m.filename = args[0];
     m.mountpoint = args[1];
@@ -462,7 +462,7 @@ int cmd_mount_helper(int argc, char **argv)
     g_ptr_array_add(texts, NULL);
     m.opts = parse_all((char **)texts->pdata, flags, &error);
     if (!m.opts) {
-        return cmd_usage("-o %s", error->message);
+        return cmd_usage("%s", error->message);
     }
     m.filename = argv[optind];
     m.mountpoint = argv[optind + 1];

@@ -59,8 +59,8 @@ static char *stat_ask(const struct mount_entry *m)
     return rc == CONTROL_OK ? g_steal_pointer(&text) : NULL;
 }
 
-/* The counters of the mount @m as JSON.  NULL sets *@err. */
-static char *stat_text(const struct mount_entry *m, GError **err)
+/* The counters of the mount @m as JSON, or NULL. */
+static char *stat_text(const struct mount_entry *m)
 {
     g_autofree char *path = NULL;
     char *text = stat_ask(m);
@@ -69,10 +69,14 @@ static char *stat_text(const struct mount_entry *m, GError **err)
         return text;
     }
     path = g_build_filename(m->mountpoint, ".coblk", "stats.json", NULL);
-    if (g_file_get_contents(path, &text, NULL, err)) {
-        return text;
-    }
-    return NULL;
+    return g_file_get_contents(path, &text, NULL, NULL) ? text : NULL;
+}
+
+static int stat_no_answer(const struct mount_entry *m)
+{
+    return cmd_fail("%s: no answer from its daemon; if that has died, 'coblk "
+                    "umount %s' cleans up",
+                    m->mountpoint, m->mountpoint);
 }
 
 static int stat_find(const char *path, struct mount_entry *ret)
@@ -190,15 +194,13 @@ static char *headline(const struct mount_entry *m, const struct sample *s)
 
 static int stat_once(const struct mount_entry *m, bool json)
 {
-    g_autoptr(GError) error = NULL;
-    g_autofree char *text = stat_text(m, &error);
+    g_autofree char *text = stat_text(m);
     g_autofree char *table = NULL;
     g_autofree char *head = NULL;
     struct sample s;
 
     if (!text) {
-        return cmd_fail("%s: no answer from its daemon: %s", m->mountpoint,
-                        error->message);
+        return stat_no_answer(m);
     }
     if (json) {
         (void)fputs(text, stdout);
@@ -232,7 +234,7 @@ static int stat_watch(const struct mount_entry *m, bool json)
     unsigned n = 0;
 
     for (;; n++) {
-        g_autofree char *text = stat_text(m, NULL);
+        g_autofree char *text = stat_text(m);
         struct sample *now = &samples[n % 2];
 
         if (!text) {
@@ -250,8 +252,7 @@ static int stat_watch(const struct mount_entry *m, bool json)
         }
         g_usleep(G_USEC_PER_SEC);
     }
-    return n > 0 ? CMD_OK
-                 : cmd_fail("%s: no answer from its daemon", m->mountpoint);
+    return n > 0 ? CMD_OK : stat_no_answer(m);
 }
 
 int cmd_stat(int argc, char **argv)

@@ -7,7 +7,7 @@
 #include <stdbool.h>
 #include <string.h>
 #include <sys/mount.h>
-#include <sys/stat.h>
+#include <sys/statfs.h>
 #include <unistd.h>
 
 #include "cmd/cmd.h"
@@ -45,10 +45,11 @@ static int umount_plain(const char *mountpoint, bool lazy)
 /* No daemon answered: is it dead, or just out of reach? */
 static int umount_without_daemon(const char *mountpoint)
 {
-    struct stat st;
+    struct statfs st;
     int status;
 
-    if (stat(mountpoint, &st) < 0 && errno == ENOTCONN) {
+    /* Not stat(2): the kernel may remember what that would say. */
+    if (statfs(mountpoint, &st) < 0 && errno == ENOTCONN) {
         status = umount_plain(mountpoint, true);
         if (status == CMD_OK) {
             (void)cmd_fail("%s: its daemon had died; cleaned up", mountpoint);
@@ -108,6 +109,13 @@ static int umount_find(const char *path, struct mount_entry *ret)
     return CMD_OK;
 }
 
+/* What this program inherited must not keep the mount busy. */
+static void umount_let_go(void)
+{
+    (void)!chdir("/");
+    (void)close_range(3, ~0u, 0);
+}
+
 static int umount_path(const char *path)
 {
     g_auto(mount_entry) m = {0};
@@ -118,6 +126,7 @@ static int umount_path(const char *path)
     if (status != CMD_OK) {
         return status;
     }
+    umount_let_go();
     rc = control_connect(m.major, m.minor, m.owner, &peer);
     if (rc == -EPERM) {
         return cmd_fail("%s: a stranger answers for its daemon; use umount",

@@ -179,6 +179,13 @@ static char *lock_find_holder(int fd, int byte)
     return holder ? holder : g_strdup("another program");
 }
 
+/* Would somebody who only reads be let in?  We hold nothing. */
+static bool lock_lets_read(int fd)
+{
+    return lock_find_conflict(fd, IMAGE_CONSISTENT_READ, BYTE_UNSHARED) == 0 &&
+           lock_find_conflict(fd, IMAGE_WRITE | IMAGE_RESIZE, BYTE_HELD) == 0;
+}
+
 static int lock_explain(int fd, int byte, const char *filename, GError **err)
 {
     static const char *const holds[N_PERMS] = {
@@ -196,7 +203,7 @@ static int lock_explain(int fd, int byte, const char *filename, GError **err)
     }
     return error_set(
         err, -EBUSY, "%s: image is locked by %s; stop that first%s", filename,
-        holder, byte == BYTE_UNSHARED ? "" : ", or open it read-only");
+        holder, lock_lets_read(fd) ? ", or open it read-only (ro)" : "");
 }
 
 int image_lock(int fd, unsigned perms, unsigned unshared, const char *filename,

@@ -7,6 +7,7 @@
 #include <string.h>
 #include <sys/mount.h>
 #include <sys/stat.h>
+#include <sys/statfs.h>
 #include <unistd.h>
 
 #include "base/cleanup.h"
@@ -56,9 +57,10 @@ int mountpoint_unmount(const char *mountpoint, bool lazy, GError **err)
 /* A mount whose daemon has died answers ENOTCONN to everything. */
 static int mountpoint_clear_dead(const char *mountpoint, GError **err)
 {
-    struct stat st;
+    struct statfs st;
 
-    if (stat(mountpoint, &st) == 0 ||
+    /* Not stat(2): the kernel may remember what that would say. */
+    if (statfs(mountpoint, &st) == 0 ||
         (errno != ENOTCONN && errno != ECONNABORTED)) {
         return 0;
     }

@@ -134,7 +134,7 @@ struct mount_opts *mount_opts_new(void)
         .uid = -1,
         .gid = -1,
         .mode = -1,
-        .poll_max_ns = 32000,
+        .poll_max_ns = 64000,
         .ready_fd = -1,
         .fuse = g_string_new(NULL),
     };

@@ -2,15 +2,17 @@
 /*
  * Lifetime, requests in flight, and drain.
  *
- * A drain of the backend and a drain of its root node both quiesce it:
+ * A drain of the backend and a drain of its root node both quiesce it.  The
+ * count of requests in flight and the flag QUIESCED are one atomic word:
  *
- *   request            drain
- *   -------            -----
- *   count up      |    set QUIESCED          either the request sees the flag
- *   see flag?     |    see requests?         or the drain sees the request
- *     no: go on   |      no: done
- *     yes: count  |      yes: wait
- *     down, wait  |
+ *   request                    drain
+ *   -------                    -----
+ *   count up unless QUIESCED   set QUIESCED
+ *     done: go on              no request there: done
+ *     quiesced: wait           else: wait
+ *
+ * so either the request sees the flag or the drain sees the request, and the
+ * count stays zero from when the drain found it so until the drain ends.
  *
  * The last request to leave wakes the drain; the end of the last drain wakes
  * the requests, which count themselves in again.
@@ -67,14 +69,12 @@ void backend_end_quiesced(struct backend *be)
 void co_fn backend_co_begin_quiesced(struct backend *be)
 {
     do {
-        backend_end(be);
         pthread_mutex_lock(&be->lock);
         if (be->quiesce > 0) {
             co_queue_wait_pthread(&be->held, &be->lock); /* yields */
         }
         pthread_mutex_unlock(&be->lock);
-    } while (__atomic_fetch_add(&be->state, 1, __ATOMIC_SEQ_CST) &
-             STATE_QUIESCED);
+    } while (!backend_try_begin(be));
 }
 
 /* -- Drain --------------------------------------------------------------- */

@@ -48,15 +48,6 @@ struct backend {
 void co_fn backend_co_begin_quiesced(struct backend *be);
 void backend_end_quiesced(struct backend *be);
 
-/* Counts a request in, having waited until the backend is not quiesced. */
-static inline void co_fn backend_co_begin(struct backend *be)
-{
-    if (unlikely(__atomic_fetch_add(&be->state, 1, __ATOMIC_SEQ_CST) &
-                 STATE_QUIESCED)) {
-        backend_co_begin_quiesced(be);
-    }
-}
-
 /* Counts a request in unless the backend is quiesced; returns whether. */
 static inline bool backend_try_begin(struct backend *be)
 {
@@ -69,6 +60,14 @@ static inline bool backend_try_begin(struct backend *be)
     } while (!__atomic_compare_exchange_n(&be->state, &old, old + 1, true,
                                           __ATOMIC_SEQ_CST, __ATOMIC_RELAXED));
     return true;
+}
+
+/* Counts a request in, having waited until the backend is not quiesced. */
+static inline void co_fn backend_co_begin(struct backend *be)
+{
+    if (unlikely(!backend_try_begin(be))) {
+        backend_co_begin_quiesced(be);
+    }
 }
 
 /* Counts a request out.  @be may be freed any time after. */

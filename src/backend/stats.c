@@ -187,6 +187,24 @@ static void counters_sum(struct stats_counters *sum,
     }
 }
 
+/*
+ * Requests begun and not ended.  A thread that goes on counting between the
+ * two loads would make it too large, so both are taken while no request ends;
+ * after some tries a busy thread is believed.
+ */
+static int64_t shard_depth(const struct shard *sh)
+{
+    uint64_t before, begun, after;
+    int tries = 100;
+
+    do {
+        before = __atomic_load_n(&sh->ended, __ATOMIC_ACQUIRE);
+        begun = __atomic_load_n(&sh->begun, __ATOMIC_ACQUIRE);
+        after = __atomic_load_n(&sh->ended, __ATOMIC_ACQUIRE);
+    } while (before != after && --tries > 0);
+    return (int64_t)(begun - before);
+}
+
 void backend_stats_read(const struct backend_stats *s,
                         struct stats_snapshot *ret)
 {
@@ -197,9 +215,7 @@ void backend_stats_read(const struct backend_stats *s,
     *ret = (struct stats_snapshot){0};
     pthread_mutex_lock(lock);
     list_for_each(sh, &s->shards, link) {
-        uint64_t ended = __atomic_load_n(&sh->ended, __ATOMIC_ACQUIRE);
-
-        ret->queue_depth += (int64_t)(counter_get(&sh->begun) - ended);
+        ret->queue_depth += shard_depth(sh);
         for (int i = 0; i < STATS_N_TYPES; i++) {
             counters_sum(&ret->type[i], &sh->type[i]);
         }

@@ -30,14 +30,20 @@ void options_free(struct options *o)
 struct options *options_clone(const struct options *o)
 {
     struct options *copy = options_new();
+
+    options_merge(copy, o);
+    return copy;
+}
+
+void options_merge(struct options *o, const struct options *from)
+{
     GHashTableIter it;
     gpointer key, value;
 
-    g_hash_table_iter_init(&it, o->values);
+    g_hash_table_iter_init(&it, from->values);
     while (g_hash_table_iter_next(&it, &key, &value)) {
-        options_set(copy, key, value);
+        options_set(o, key, value);
     }
-    return copy;
 }
 
 void options_set(struct options *o, const char *key, const char *value)
@@ -194,6 +200,23 @@ int options_take_enum(struct options *o, const char *key,
     }
     allowed = g_strjoinv(", ", (char **)names);
     return error_set(err, -EINVAL, "%s=%s: not one of %s", key, value, allowed);
+}
+
+bool options_has_child(const struct options *o, const char *child)
+{
+    size_t n = strlen(child);
+    GHashTableIter it;
+    gpointer key;
+
+    g_hash_table_iter_init(&it, o->values);
+    while (g_hash_table_iter_next(&it, &key, NULL)) {
+        const char *name = key;
+
+        if (strncmp(name, child, n) == 0 && name[n] == '.') {
+            return true;
+        }
+    }
+    return false;
 }
 
 struct options *options_take_child(struct options *o, const char *child)

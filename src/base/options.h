@@ -28,6 +28,8 @@ struct options *options_clone(const struct options *o);
 void options_set(struct options *o, const char *key, const char *value);
 /* Sets @key unless it has a value. */
 void options_set_default(struct options *o, const char *key, const char *value);
+/* Sets all that is set in @from. */
+void options_merge(struct options *o, const struct options *from);
 /* The value of @key, or NULL; stays in the set. */
 const char *options_peek(const struct options *o, const char *key);
 
@@ -37,6 +39,15 @@ const char *options_peek(const struct options *o, const char *key);
  * on an empty key.
  */
 nodiscard int options_parse(struct options *o, const char *text, GError **err);
+
+/*
+ * Adds the members of the JSON object @text: those of an inner object as
+ * "outer.inner", elements of an array as "array.0".  Strings may stand in
+ * single quotes; true and false become "on" and "off", null "".  Returns 0,
+ * or -EINVAL: @o is then part changed.
+ */
+nodiscard int options_parse_json(struct options *o, const char *text,
+                                 GError **err);
 
 /* Take the value out; @ret is untouched when the key is not there.
  * Return 1 when it was there, 0 when not, -EINVAL when it is malformed. */
@@ -53,6 +64,8 @@ nodiscard int options_take_enum(struct options *o, const char *key,
                                 const char *const *names, int *ret,
                                 GError **err);
 
+/* Is there an option that begins with "@child."? */
+bool options_has_child(const struct options *o, const char *child);
 /* Takes all options that begin with "@child." out as a set of their own,
  * without that prefix.  Never NULL. */
 struct options *options_take_child(struct options *o, const char *child);

@@ -62,6 +62,8 @@ struct image_snapshot {
     int64_t icount;     /* -1: none */
     int64_t disk_bytes; /* virtual size when it was taken */
 };
+/* Frees what @s owns; for g_array_set_clear_func(). */
+void image_snapshot_clear(struct image_snapshot *s);
 
 struct image_info {
     int64_t cluster_size; /* 0: none */
@@ -80,7 +82,8 @@ struct image_ops {
     const struct image_option *options; /* ends with a name of NULL */
 
     /* Makes a new image of @bytes in file @filename, or in the host file that
-     * exists there, which it empties.  Takes its options out of @options. */
+     * exists there, which it empties (node_co_create_file()).  Takes its
+     * options out of @options; what is left there is nobody's. */
     int (*co_create)(const char *filename, int64_t bytes,
                      struct options *options, GError **err) co_fn_ptr;
     /* How large an image of @bytes, or of the data of @src (may be NULL),

@@ -41,13 +41,22 @@ struct node *co_fn node_co_open(struct options *opts, unsigned flags,
                                 GError **err);
 
 /*
- * Opens @filename: "driver" in @opts (NULL: none) or else a probe of its
+ * Opens @filename, a path or json:{options}: "driver" in @opts (NULL: none) or else a probe of its
  * first bytes decides the format, and file or host_device the leaf.  A format
  * that was probed as raw is remembered: node_probed_raw().  Consumes
  * @opts.
  */
 struct node *co_fn node_co_open_file(const char *filename, struct options *opts,
                                      unsigned flags, GError **err);
+
+/*
+ * Makes the host file @filename, or empties it, with @bytes that read as
+ * zeroes; of a device it checks that it is as large.  For co_create of
+ * formats.  Takes preallocation, nocow and extent_size_hint out of @opts.
+ * Returns 0 or a negative errno.
+ */
+nodiscard int co_fn node_co_create_file(const char *filename, int64_t bytes,
+                                        struct options *opts, GError **err);
 
 struct node *node_ref(struct node *node);
 /* Drops a reference; the last one flushes and closes.  NULL is fine.  Returns

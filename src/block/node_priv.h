@@ -202,6 +202,18 @@ nodiscard int fragments_init(struct fragments *f, const struct node *node,
 bool fragments_next(struct fragments *f);
 void fragments_fini(struct fragments *f);
 
+/* -- Names of images (name.c) -------------------------------------------- */
+
+/* Is it json:{…}? */
+bool name_is_json(const char *filename);
+/* The options in a name that is, those of @over in place of its own; NULL and
+ * *@err when it is malformed. */
+struct options *name_parse_json(const char *filename,
+                                const struct options *over, GError **err);
+/* Sets *@ret to the path in any other name.  0, or -EPROTONOSUPPORT. */
+nodiscard int name_to_path(const char *filename, const char **ret,
+                           GError **err);
+
 /* -- The rest ------------------------------------------------------------ */
 
 /* Sets @node's limits from its children and its driver (limits.c). */

@@ -8,6 +8,7 @@
 #include <sys/stat.h>
 
 #include "base/error.h"
+#include "block/image.h"
 #include "block/node_priv.h"
 
 /* -- Which driver -------------------------------------------------------- */
@@ -119,6 +120,74 @@ static struct node *co_fn node_finish_open(struct node *node,
     return NULL;
 }
 
+/* -- A file whose format may have to be found out ------------------------ */
+
+/* Reads the beginning of @leaf.  Returns how many bytes, or negative errno. */
+static int co_fn read_head(struct node *leaf, uint8_t *head)
+{
+    int64_t n = min_i64(node_length(leaf), BLOCK_PROBE_BYTES);
+    int rc = node_co_pread(leaf, 0, head, n); /* yields */
+
+    return rc < 0 ? rc : (int)n;
+}
+
+static const struct driver *choose_driver(const uint8_t *head, size_t n,
+                                          const char *filename, GError **err)
+{
+    const struct driver *drv = driver_probe(head, n, filename);
+    const char *foreign = driver_foreign_format(head, n);
+
+    /* A driver that is sure of itself knows better than a magic number. */
+    if (foreign && (!drv || strcmp(drv->name, "raw") == 0)) {
+        error_set(err, -EINVAL,
+                  "%s: looks like a %s image, which cannot be opened as such; "
+                  "format=raw shows its bytes as they are",
+                  filename, foreign);
+        return NULL;
+    }
+    if (!drv) {
+        error_set(err, -EINVAL, "%s: its format is not known; try format=raw",
+                  filename);
+    }
+    return drv;
+}
+
+static const struct driver *co_fn probe_leaf(struct node *leaf,
+                                             const char *filename, GError **err)
+{
+    g_autofree uint8_t *head = g_malloc(BLOCK_PROBE_BYTES);
+    int n = read_head(leaf, head); /* yields */
+
+    if (n < 0) {
+        error_set_errno(err, n, "%s: cannot read its beginning", filename);
+        return NULL;
+    }
+    return choose_driver(head, (size_t)n, filename, err);
+}
+
+/* Opens @drv (NULL: probe) on top of @leaf, whose reference it takes. */
+static struct node *co_fn open_on_leaf(const struct driver *drv,
+                                       struct node *leaf, struct options *opts,
+                                       unsigned flags, GError **err)
+{
+    bool probed = !drv;
+    struct node *node;
+
+    if (!drv) {
+        drv = probe_leaf(leaf, node_filename(leaf), err); /* yields */
+    }
+    if (!drv) {
+        (void)node_co_unref(leaf); /* nothing was written; yields */
+        return NULL;
+    }
+    node = node_new(drv, flags);
+    node->preopened = leaf;
+    node->probed_raw = probed && strcmp(drv->name, "raw") == 0;
+    return node_finish_open(node, opts, err); /* yields */
+}
+
+/* -- From options -------------------------------------------------------- */
+
 struct node *co_fn node_co_open(struct options *opts, unsigned flags,
                                 GError **err)
 {
@@ -127,6 +196,12 @@ struct node *co_fn node_co_open(struct options *opts, unsigned flags,
     const char *filename = options_peek(own, "filename");
     const struct driver *drv;
 
+    if (!name && !filename && options_has_child(own, "file")) {
+        struct node *leaf =
+            node_co_open(options_take_child(own, "file"), flags, err);
+
+        return leaf ? open_on_leaf(NULL, leaf, own, flags, err) : NULL;
+    }
     if (!name && !filename) {
         error_set(err, -EINVAL,
                   "nothing says what to open; give driver=NAME or filename=");
@@ -186,50 +261,7 @@ int co_fn node_co_open_child(struct node *node, const char *name,
     return node_co_unref(child); /* the child holds on; only drops ours */
 }
 
-/* -- A file whose format may have to be found out ------------------------ */
-
-/* Reads the beginning of @leaf.  Returns how many bytes, or negative errno. */
-static int co_fn read_head(struct node *leaf, uint8_t *head)
-{
-    int64_t n = min_i64(node_length(leaf), BLOCK_PROBE_BYTES);
-    int rc = node_co_pread(leaf, 0, head, n); /* yields */
-
-    return rc < 0 ? rc : (int)n;
-}
-
-static const struct driver *choose_driver(const uint8_t *head, size_t n,
-                                          const char *filename, GError **err)
-{
-    const struct driver *drv = driver_probe(head, n, filename);
-    const char *foreign = driver_foreign_format(head, n);
-
-    /* A driver that is sure of itself knows better than a magic number. */
-    if (foreign && (!drv || strcmp(drv->name, "raw") == 0)) {
-        error_set(err, -EINVAL,
-                  "%s: looks like a %s image, which cannot be opened as such; "
-                  "format=raw shows its bytes as they are",
-                  filename, foreign);
-        return NULL;
-    }
-    if (!drv) {
-        error_set(err, -EINVAL, "%s: its format is not known; try format=raw",
-                  filename);
-    }
-    return drv;
-}
-
-static const struct driver *co_fn probe_leaf(struct node *leaf,
-                                             const char *filename, GError **err)
-{
-    g_autofree uint8_t *head = g_malloc(BLOCK_PROBE_BYTES);
-    int n = read_head(leaf, head); /* yields */
-
-    if (n < 0) {
-        error_set_errno(err, n, "%s: cannot read its beginning", filename);
-        return NULL;
-    }
-    return choose_driver(head, (size_t)n, filename, err);
-}
+/* -- A file ------------------------------------------------------------- */
 
 static struct node *co_fn open_leaf(const char *filename, struct options *opts,
                                     unsigned flags, GError **err)
@@ -238,36 +270,23 @@ static struct node *co_fn open_leaf(const char *filename, struct options *opts,
     return node_co_open(opts, flags, err); /* yields */
 }
 
-/* Opens the format @name (NULL: probe) on top of the file. */
-static struct node *co_fn open_format(const char *name, const char *filename,
-                                      struct options *opts, unsigned flags,
-                                      GError **err)
-{
-    const struct driver *drv;
-    struct node *leaf, *node;
-
-    leaf = open_leaf(filename, options_take_child(opts, "file"), flags, err);
-    if (!leaf) {
-        return NULL;
-    }
-    drv = name ? driver_find(name) : probe_leaf(leaf, filename, err);
-    if (!drv) {
-        (void)node_co_unref(leaf); /* nothing was written; yields */
-        return NULL;
-    }
-    node = node_new(drv, flags);
-    node->preopened = leaf;
-    node->probed_raw = !name && strcmp(drv->name, "raw") == 0;
-    return node_finish_open(node, opts, err); /* yields */
-}
-
 struct node *co_fn node_co_open_file(const char *filename, struct options *opts,
                                      unsigned flags, GError **err)
 {
     g_autoptr(options) own = opts ? opts : options_new();
-    g_autofree char *name = options_take(own, "driver");
+    g_autofree char *name = NULL;
     const struct driver *drv = NULL;
+    struct node *leaf;
 
+    if (name_is_json(filename)) {
+        struct options *all = name_parse_json(filename, own, err);
+
+        return all ? node_co_open(all, flags, err) : NULL; /* yields */
+    }
+    if (name_to_path(filename, &filename, err) < 0) {
+        return NULL;
+    }
+    name = options_take(own, "driver");
     if (name) {
         drv = driver_named(name, filename, err);
         if (!drv) {
@@ -278,5 +297,29 @@ struct node *co_fn node_co_open_file(const char *filename, struct options *opts,
         options_set(own, "driver", name);
         return open_leaf(filename, g_steal_pointer(&own), flags, err);
     }
-    return open_format(name, filename, own, flags, err); /* yields */
+    leaf = open_leaf(filename, options_take_child(own, "file"), flags, err);
+    return leaf ? open_on_leaf(drv, leaf, own, flags, err) : NULL;
+}
+
+int co_fn node_co_create_file(const char *filename, int64_t bytes,
+                              struct options *opts, GError **err)
+{
+    const struct driver *drv;
+
+    if (name_is_json(filename)) {
+        return error_set(err, -EINVAL,
+                         "%s: a new image needs the plain name of a file",
+                         filename);
+    }
+    if (name_to_path(filename, &filename, err) < 0) {
+        return -EPROTONOSUPPORT;
+    }
+    drv = driver_named(leaf_name(filename), filename, err);
+    if (!drv) {
+        return -ENOENT;
+    }
+    if (!drv->image || !drv->image->co_create) {
+        return error_set(err, -EOPNOTSUPP, "%s: cannot be created", filename);
+    }
+    return drv->image->co_create(filename, bytes, opts, err); /* yields */
 }

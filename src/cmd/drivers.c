@@ -13,6 +13,8 @@ void cmd_register_drivers(void)
         &driver_file,
         &driver_host_device,
         &driver_null,
+        &driver_null_co,
+        &driver_null_aio,
         &driver_raw,
     };
 

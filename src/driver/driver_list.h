@@ -18,7 +18,7 @@
  * A flush that failed in the host's page cache is remembered: the kernel drops
  * the pages it could not write, so all later flushes of that node fail too.
  *
- * null takes the options
+ * null, alias null-co and null-aio, takes the options
  *
  *   size         its length; default 1 GiB
  *   read-zeroes  off = leave the memory of reads alone (benchmarks)
@@ -32,5 +32,7 @@
 extern const struct driver driver_file;
 extern const struct driver driver_host_device;
 extern const struct driver driver_null;
+extern const struct driver driver_null_co;
+extern const struct driver driver_null_aio;
 
 #endif /* DRIVER_DRIVER_LIST_H */

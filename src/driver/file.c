@@ -117,6 +117,7 @@ static void file_describe(struct node *node,
 
 const struct driver driver_file = {
     .name = "file",
+    .image = &file_image_ops,
     .state_size = sizeof(struct file),
     .traits = DRIVER_LEAF | DRIVER_GROWS,
     .write_flags = REQ_FUA,
@@ -141,6 +142,7 @@ const struct driver driver_file = {
 
 const struct driver driver_host_device = {
     .name = "host_device",
+    .image = &host_device_image_ops,
     .state_size = sizeof(struct file),
     .traits = DRIVER_LEAF,
     .write_flags = REQ_FUA,

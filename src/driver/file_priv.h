@@ -8,6 +8,7 @@
  *   zero.c     write zeroes, discard, reserve space
  *   status.c   holes
  *   resize.c   length, truncate, copy_range
+ *   create.c   new files
  *   limits.c   alignment, what the device prefers
  *   lock.c     image locks
  */
@@ -119,6 +120,12 @@ int co_fn file_co_copy_range(struct node *src, int64_t src_offset,
                              int64_t bytes, unsigned flags);
 /* The length of what @f is now; negative errno. */
 int64_t file_get_length(const struct file *f);
+/* Makes the file @fd, of @old bytes, @length bytes long.  Blocks. */
+int file_grow(int fd, int64_t old, int64_t length, enum prealloc_mode prealloc);
+
+/* create.c */
+extern const struct image_ops file_image_ops;
+extern const struct image_ops host_device_image_ops;
 
 /* limits.c */
 /* Finds @offset_align and @mem_align.  Returns 0 or a negative errno. */

@@ -95,18 +95,20 @@ static int co_fn null_co_truncate(struct node *node, int64_t length,
     return 0;
 }
 
-const struct driver driver_null = {
-    .name = "null",
-    .state_size = sizeof(struct null),
-    .traits = DRIVER_LEAF | DRIVER_GROWS,
-    .write_flags = REQ_FUA,
-    .zeroes_flags = REQ_MAY_UNMAP | REQ_NO_FALLBACK | REQ_FUA,
-    .co_open = null_co_open,
-    .co_preadv = null_co_preadv,
-    .co_pwritev = null_co_pwritev,
-    .co_pwrite_zeroes = null_co_pwrite_zeroes,
-    .co_pdiscard = null_co_range,
-    .co_flush_to_disk = null_co_wait,
-    .co_block_status = null_co_block_status,
-    .co_truncate = null_co_truncate,
-};
+/* QEMU has two names for it. */
+#define NULL_DRIVER(NAME)                                               \
+    {                                                                   \
+        .name = NAME, .state_size = sizeof(struct null),                \
+        .traits = DRIVER_LEAF | DRIVER_GROWS, .write_flags = REQ_FUA,   \
+        .zeroes_flags = REQ_MAY_UNMAP | REQ_NO_FALLBACK | REQ_FUA,      \
+        .co_open = null_co_open, .co_preadv = null_co_preadv,           \
+        .co_pwritev = null_co_pwritev,                                  \
+        .co_pwrite_zeroes = null_co_pwrite_zeroes,                      \
+        .co_pdiscard = null_co_range, .co_flush_to_disk = null_co_wait, \
+        .co_block_status = null_co_block_status,                        \
+        .co_truncate = null_co_truncate,                                \
+    }
+
+const struct driver driver_null = NULL_DRIVER("null");
+const struct driver driver_null_co = NULL_DRIVER("null-co");
+const struct driver driver_null_aio = NULL_DRIVER("null-aio");

@@ -65,21 +65,18 @@ static int file_write_zeroes(int fd, int64_t offset, int64_t end)
     return rc;
 }
 
-static int file_preallocate(const struct truncate_job *j, int64_t old)
+int file_grow(int fd, int64_t old, int64_t length, enum prealloc_mode prealloc)
 {
-    struct file *f = j->file;
-
-    switch (j->prealloc) {
+    switch (prealloc) {
     case PREALLOC_FALLOC:
-        return -posix_fallocate(f->buffered_fd, old, j->length - old);
+        return -posix_fallocate(fd, old, length - old);
     case PREALLOC_FULL:
-        atomic_store(&f->cache_dirtied, true);
-        return file_write_zeroes(f->buffered_fd, old, j->length);
+        return file_write_zeroes(fd, old, length);
     case PREALLOC_OFF:
     case PREALLOC_METADATA:
         break;
     }
-    return ftruncate(f->fd, j->length) < 0 ? -errno : 0;
+    return ftruncate(fd, length) < 0 ? -errno : 0;
 }
 
 static int64_t file_truncate(void *opaque)
@@ -94,7 +91,10 @@ static int64_t file_truncate(void *opaque)
     if (j->length <= old) {
         return ftruncate(j->file->fd, j->length) < 0 ? -errno : 0;
     }
-    rc = file_preallocate(j, old);
+    if (j->prealloc == PREALLOC_FULL) {
+        atomic_store(&j->file->cache_dirtied, true);
+    }
+    rc = file_grow(j->file->buffered_fd, old, j->length, j->prealloc);
     if (rc < 0) {
         (void)!ftruncate(j->file->fd, old); /* the first error is the one */
     }

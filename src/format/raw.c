@@ -21,6 +21,7 @@
 #include "base/align.h"
 #include "base/error.h"
 #include "block/driver.h"
+#include "block/image.h"
 #include "block/node.h"
 #include "loop/sync.h"
 
@@ -259,6 +260,50 @@ static int co_fn raw_co_truncate(struct node *node, int64_t length,
     return rc;
 }
 
+/* -- Images as a whole --------------------------------------------------- */
+
+static const struct image_option raw_options[] = {
+    {"size", "size of the image in bytes", NULL, false},
+    {"preallocation", "off, falloc (reserve the space) or full (write zeroes)",
+     NULL, false},
+    {"extent_size_hint",
+     "how much XFS allocates at a time; 0: as it likes; default 1M", NULL,
+     false},
+    {"nocow", "on: no copy-on-write on btrfs; default off", NULL, false},
+    {NULL, NULL, NULL, false},
+};
+
+static int co_fn raw_co_measure(struct options *opts, int64_t bytes,
+                                struct node *src, struct image_measure *ret,
+                                GError **err)
+{
+    static const char *const own[] = {"preallocation", "extent_size_hint",
+                                      "nocow"};
+
+    for (size_t i = 0; i < G_N_ELEMENTS(own); i++) {
+        g_free(options_take(opts, own[i])); /* none changes the size */
+    }
+    *ret = (struct image_measure){
+        .required = bytes,
+        .fully_allocated = bytes,
+        .bitmaps = -1,
+    };
+    return 0;
+}
+
+static int co_fn raw_co_info(struct node *node, struct image_info *ret)
+{
+    *ret = (struct image_info){.cluster_size = 0};
+    return 0;
+}
+
+static const struct image_ops raw_image_ops = {
+    .options = raw_options,
+    .co_create = node_co_create_file,
+    .co_measure = raw_co_measure,
+    .co_info = raw_co_info,
+};
+
 static void raw_describe(struct node *node,
                          void (*add)(void *opaque, const char *key,
                                      const char *value),
@@ -278,6 +323,7 @@ static void raw_describe(struct node *node,
 
 const struct driver driver_raw = {
     .name = "raw",
+    .image = &raw_image_ops,
     .state_size = sizeof(struct raw),
     .traits = DRIVER_FILTER,
     .write_flags = REQ_FUA | REQ_WRITE_UNCHANGED,

@@ -201,6 +201,81 @@ static void test_json(void)
                     "}\n");
 }
 
+/* {JSON, the options it stands for as KEY=VALUE, sorted; NULL: refused} */
+static void test_options_json(void)
+{
+    static const struct {
+        const char *json, *want[5];
+    } cases[] = {
+        {"{}", {NULL}},
+        {" { \"a\" : \"b\" } ", {"a=b"}},
+        {"{'a': 'it\\'s', 'b': 17, 'c': -1}", {"a=it's", "b=17", "c=-1"}},
+        {"{'t': true, 'f': false, 'n': null}", {"f=off", "n=", "t=on"}},
+        {"{'file': {'driver': 'file', 'x': {'y': 1}}, 'driver': 'raw'}",
+         {"driver=raw", "file.driver=file", "file.x.y=1"}},
+        {"{'a': [1, 'two', {'b': 3}]}", {"a.0=1", "a.1=two", "a.2.b=3"}},
+        {"{'a': []}", {NULL}},
+        {"{'a': '\\u0041\\u00e4\\n'}", {"a=A\xc3\xa4\n"}},
+    };
+
+    for (size_t i = 0; i < G_N_ELEMENTS(cases); i++) {
+        g_autoptr(options) o = options_new();
+        GError *err = NULL;
+
+        g_assert_cmpint(options_parse_json(o, cases[i].json, &err), ==, 0);
+        g_assert_no_error(err);
+        for (int k = 0; cases[i].want[k]; k++) {
+            g_auto(GStrv) pair = g_strsplit(cases[i].want[k], "=", 2);
+            g_autofree char *value = options_take(o, pair[0]);
+
+            g_assert_cmpstr(value, ==, pair[1]);
+        }
+        g_assert_null(options_leftover(o));
+    }
+}
+
+static void test_options_json_refused(void)
+{
+    static const char *const cases[] = {
+        "",
+        "1",
+        "[]",
+        "{",
+        "{}x",
+        "{'a'}",
+        "{'a': }",
+        "{'a': 1,}",
+        "{'a': 'b}",
+        "{'a': '\\q'}",
+        "{'a': '\\u00'}",
+        "{'a': '\\ud800'}",
+        "{'': 1}",
+        "{'a': nope}",
+        "{'a': [1}",
+        "{'a':{'a':{'a':{'a':{'a':{'a':{'a':{'a':{'a':{'a':{'a':{'a':{'a':{"
+        "'a':{'a':{'a':{'a':{'a':1}}}}}}}}}}}}}}}}}}",
+    };
+
+    for (size_t i = 0; i < G_N_ELEMENTS(cases); i++) {
+        g_autoptr(options) o = options_new();
+        g_autoptr(GError) err = NULL;
+
+        g_assert_cmpint(options_parse_json(o, cases[i], &err), ==, -EINVAL);
+        g_assert_error(err, COBLK_ERROR, EINVAL);
+    }
+}
+
+static void test_options_child(void)
+{
+    g_autoptr(options) o = options_new();
+
+    options_set(o, "file.x", "1");
+    options_set(o, "files", "1");
+    g_assert_true(options_has_child(o, "file"));
+    g_assert_false(options_has_child(o, "files"));
+    g_assert_false(options_has_child(o, "fil"));
+}
+
 int main(int argc, char **argv)
 {
     g_test_init(&argc, &argv, NULL);
@@ -214,5 +289,8 @@ int main(int argc, char **argv)
     g_test_add_func("/base/options", test_options);
     g_test_add_func("/base/parse-size", test_parse_size);
     g_test_add_func("/base/trace-topics", test_trace_topics);
+    g_test_add_func("/base/options/json", test_options_json);
+    g_test_add_func("/base/options/json-refused", test_options_json_refused);
+    g_test_add_func("/base/options/has-child", test_options_child);
     return g_test_run();
 }

@@ -195,6 +195,7 @@ static int mount_make_front(struct mount *m, GError **err)
         .debug = o->debug,
         .fuse_options = o->fuse->str,
     };
+    struct front_service service;
     struct serve_mount parts;
     int rc;
 
@@ -213,8 +214,15 @@ static int mount_make_front(struct mount *m, GError **err)
     if (rc < 0) {
         return rc;
     }
-    return front_start(m->front, m->view, m->image.be, m->loops, m->n_threads,
-                       serve_ended, m->serve, err);
+    service = (struct front_service){
+        .view = m->view,
+        .backend = m->image.be,
+        .loops = m->loops,
+        .n_loops = m->n_threads,
+        .ended = serve_ended,
+        .opaque = m->serve,
+    };
+    return front_start(m->front, &service, err);
 }
 
 /* The first look at the mount from outside. */

@@ -327,7 +327,7 @@ static void co_worker_stop(void *opaque)
 
 static int worker_start(struct front *f, struct worker *w, struct loop *loop)
 {
-    struct worker_call call = {.w = w, .be = f->backend};
+    struct worker_call call = {.w = w, .be = f->service.backend};
     int rc;
 
     w->front = f;
@@ -336,9 +336,21 @@ static int worker_start(struct front *f, struct worker *w, struct loop *loop)
     return rc < 0 ? rc : call.rc;
 }
 
-int front_start(struct front *f, struct view *view, struct backend *be,
-                struct loop *const *loops, unsigned n,
-                void (*ended)(void *opaque), void *opaque, GError **err)
+static int front_start_workers(struct front *f)
+{
+    unsigned n = f->service.n_loops;
+    int rc = 0;
+
+    f->workers = g_new0(struct worker, n);
+    f->n_workers = n;
+    for (unsigned i = 0; i < n && rc == 0; i++) {
+        rc = worker_start(f, &f->workers[i], f->service.loops[i]);
+    }
+    return rc;
+}
+
+int front_start(struct front *f, const struct front_service *service,
+                GError **err)
 {
     struct view_events events = {
         .data_changed = notifier_data,
@@ -346,25 +358,19 @@ int front_start(struct front *f, struct view *view, struct backend *be,
     };
     int rc;
 
-    f->view = view;
-    f->backend = be;
-    f->ended = ended;
-    f->opaque = opaque;
+    f->service = *service;
+    f->notifier = notifier_new(f);
+    events.opaque = f->notifier;
+    view_set_events(service->view, &events);
     rc = front_init(f);
-    f->workers = g_new0(struct worker, n);
-    f->n_workers = n;
-    for (unsigned i = 0; i < n && rc == 0; i++) {
-        rc = worker_start(f, &f->workers[i], loops[i]);
+    if (rc == 0) {
+        rc = front_start_workers(f);
     }
     if (rc < 0) {
         return error_set_errno(err, rc,
-                               "%s: the kernel does not speak FUSE "
-                               "with us",
+                               "%s: the kernel does not speak FUSE with us",
                                f->mountpoint);
     }
-    f->notifier = notifier_new(f);
-    events.opaque = f->notifier;
-    view_set_events(view, &events);
     return 0;
 }
 
@@ -372,7 +378,7 @@ void front_has_ended(struct front *f)
 {
     if (!atomic_exchange(&f->has_ended, true)) {
         f->mounted = false;
-        f->ended(f->opaque);
+        f->service.ended(f->service.opaque);
     }
 }
 
@@ -433,8 +439,8 @@ void front_stop(struct front *f)
             log_error("%s: out of memory while unmounting", f->mountpoint);
         }
     }
-    if (f->view) {
-        view_set_events(f->view, &(struct view_events){0});
+    if (f->service.view) {
+        view_set_events(f->service.view, &(struct view_events){0});
     }
     notifier_free(f->notifier);
     f->notifier = NULL;

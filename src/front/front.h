@@ -44,14 +44,21 @@ struct front_opts {
 nodiscard int front_mount(const char *mountpoint, const struct front_opts *opts,
                           struct front **ret, GError **err);
 
-/*
- * Serves @view, with data of @be, on @n running loops.  @ended(@opaque) is
- * called once, on some loop's thread, when the kernel has ended the connection
- * (umount, abort).
- */
-nodiscard int front_start(struct front *f, struct view *view,
-                          struct backend *be, struct loop *const *loops,
-                          unsigned n, void (*ended)(void *opaque), void *opaque,
+/* What a mount serves, and where. */
+struct front_service {
+    struct view *view;
+    struct backend *backend; /* of the view's data */
+    struct loop *const *loops;
+    unsigned n_loops;
+    /* Called once, on some loop's thread, when the kernel has ended the
+     * connection (umount, abort). */
+    void (*ended)(void *opaque);
+    void *opaque;
+};
+
+/* Serves @service on its loops, which are running, until front_stop().  What
+ * it points to outlives that; the struct itself is copied. */
+nodiscard int front_start(struct front *f, const struct front_service *service,
                           GError **err);
 
 /* Unmounts: 0, or -EBUSY while files are open.  With @lazy detaches at once. */

@@ -95,14 +95,10 @@ struct front {
     bool init_done, init_replied;
     bool mounted;
 
-    struct view *view;
-    struct backend *backend;
-    struct worker *workers;
+    struct front_service service;
+    struct worker *workers; /* one per loop of @service */
     unsigned n_workers;
-
     atomic_bool has_ended;
-    void (*ended)(void *opaque);
-    void *opaque;
 
     struct notifier *notifier;
 };

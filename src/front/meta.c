@@ -19,7 +19,7 @@ static struct view_file *file_of(const struct fuse_file_info *fi)
 
 static struct view *view_of(const struct slot *s)
 {
-    return s->worker->front->view;
+    return s->worker->front->service.view;
 }
 
 struct slot *slot_claim(fuse_req_t req)
@@ -423,6 +423,8 @@ static void co_copy(void *opaque)
     }
 }
 
+/* libfuse says how many parameters this has.
+ * NOLINTNEXTLINE(readability-function-size) */
 static void op_copy_file_range(fuse_req_t req, fuse_ino_t ino_in, off_t off_in,
                                struct fuse_file_info *fi_in, fuse_ino_t ino_out,
                                off_t off_out, struct fuse_file_info *fi_out,

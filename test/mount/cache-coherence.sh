@@ -16,7 +16,7 @@ for options in cache=none,aio=native cache=writeback,aio=threads,iothreads=2 \
     rm -f "$img"
     truncate -s 64M "$img"
     sgdisk -n 1:2048:+8M -n 2:32768:+8M "$img" >/dev/null
-    if ! start -o "$options" "$img" 2>"$tmp/err"; then
+    if ! try_start -o "$options" "$img" 2>"$tmp/err"; then
         skip_test "$options" "$(cat "$tmp/err")"
         continue
     fi

@@ -6,7 +6,8 @@
 #
 #   requires PROGRAM PACKAGE   skip everything without PROGRAM
 #   mnt, tmp                   a mountpoint, and a folder that will be removed
-#   start [-o OPTIONS] IMAGE   mount IMAGE at $mnt
+#   start [-o OPTIONS] IMAGE   mount IMAGE at $mnt, or give up
+#   try_start ...              the same, but may fail
 #   stop                       unmount it; fails when a write was lost
 #   ok WHAT COMMAND...         a test: COMMAND succeeds
 #   fails WHAT COMMAND...      a test: COMMAND fails
@@ -62,7 +63,7 @@ ok()
     rc=$?
     report "$rc" "$what"
     [ "$rc" = 0 ] || printf '%s: status %s\n%s\n' "$*" "$rc" "$out" |
-        sed 's/^/# /'
+        tail -n 20 | sed 's/^/# /'
 }
 
 fails()
@@ -98,9 +99,17 @@ soon()
     done
 }
 
-start()
+try_start()
 {
     "$COBLK" mount "$@" "$mnt"
+}
+
+start()
+{
+    if ! try_start "$@"; then
+        echo "Bail out! cannot mount: $*"
+        exit 1
+    fi
 }
 
 stop()
@@ -140,6 +149,9 @@ clean_up()
 
 [ -n "${COBLK:-}" ] || skip_all 'COBLK is not set to the program'
 [ -e /dev/fuse ] || skip_all 'no /dev/fuse (modprobe fuse)'
+if ! [ -r /dev/fuse ] || ! [ -w /dev/fuse ]; then
+    skip_all '/dev/fuse is not for this user (chmod 666 /dev/fuse)'
+fi
 requires fusermount3 fuse3
 
 tmp=$(mktemp -d "${TMPDIR:-/tmp}/coblk-test-XXXXXX")

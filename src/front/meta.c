@@ -113,17 +113,31 @@ static struct timespec now_or(bool now, struct timespec given)
     return given;
 }
 
+/*
+ * An open with O_TRUNC makes the kernel ask for the size 0, without a handle;
+ * it is ignored, as for a device.  That truncate(2) to 0 looks the same and is
+ * ignored, too, is the price for a kernel that keeps its pages: with
+ * ATOMIC_O_TRUNC it would drop those that were written through a mapping and
+ * have not been sent to us yet.
+ */
+static bool is_open_trunc(int to_set, const struct stat *st,
+                          const struct fuse_file_info *fi)
+{
+    return (to_set & FUSE_SET_ATTR_SIZE) && st->st_size == 0 && !fi;
+}
+
 static void op_setattr(fuse_req_t req, fuse_ino_t ino, struct stat *st,
                        int to_set, struct fuse_file_info *fi)
 {
     struct slot *s = slot_claim(req);
 
-    if (to_set & (FUSE_SET_ATTR_UID | FUSE_SET_ATTR_GID)) {
-        reply_err(s, -EPERM);
-        return;
+    if (is_open_trunc(to_set, st, fi)) {
+        to_set &= ~FUSE_SET_ATTR_SIZE;
     }
     s->ino = ino;
     s->flags = (to_set & FUSE_SET_ATTR_SIZE ? VIEW_SET_SIZE : 0) |
+               (to_set & FUSE_SET_ATTR_UID ? VIEW_SET_UID : 0) |
+               (to_set & FUSE_SET_ATTR_GID ? VIEW_SET_GID : 0) |
                (to_set & FUSE_SET_ATTR_MODE ? VIEW_SET_MODE : 0) |
                (to_set & (FUSE_SET_ATTR_ATIME | FUSE_SET_ATTR_ATIME_NOW)
                     ? VIEW_SET_ATIME
@@ -133,6 +147,8 @@ static void op_setattr(fuse_req_t req, fuse_ino_t ino, struct stat *st,
                     : 0);
     s->attr = (struct view_attr){
         .mode = st->st_mode,
+        .uid = st->st_uid,
+        .gid = st->st_gid,
         .size = st->st_size,
         .atime = now_or(to_set & FUSE_SET_ATTR_ATIME_NOW, st->st_atim),
         .mtime = now_or(to_set & FUSE_SET_ATTR_MTIME_NOW, st->st_mtim),
@@ -450,13 +466,12 @@ static void op_init(void *userdata, struct fuse_conn_info *conn)
     struct front *f = userdata;
     static const unsigned wanted =
         FUSE_CAP_ASYNC_READ | FUSE_CAP_ASYNC_DIO | FUSE_CAP_PARALLEL_DIROPS |
-        FUSE_CAP_ATOMIC_O_TRUNC | FUSE_CAP_READDIRPLUS |
-        FUSE_CAP_READDIRPLUS_AUTO | FUSE_CAP_CACHE_SYMLINKS |
-        FUSE_CAP_EXPLICIT_INVAL_DATA;
+        FUSE_CAP_READDIRPLUS | FUSE_CAP_READDIRPLUS_AUTO |
+        FUSE_CAP_CACHE_SYMLINKS | FUSE_CAP_EXPLICIT_INVAL_DATA;
 
     /* Not writeback: a dirty page of one view could carry stale bytes of its
      * neighbour into the image.  Not splice: the payload is already ours.
-     * O_TRUNC comes with the open and is ignored there, as for a device.
+     * Not atomic O_TRUNC: see is_open_trunc().
      * Not no-opendir: the kernel would keep listings, but partitions and links
      * come and go. */
     conn->want = wanted & conn->capable;

@@ -128,7 +128,7 @@ void reply_statfs(struct slot *s, const struct view_statfs *st)
         .f_frsize = (unsigned long)st->blksize,
         .f_blocks = (fsblkcnt_t)(st->bytes / st->blksize),
         .f_files = (fsfilcnt_t)st->files,
-        .f_namemax = 255,
+        .f_namemax = VIEW_NAME_MAX,
     };
 
     reply_end(s, fuse_reply_statfs(reply_begin(s), &out));

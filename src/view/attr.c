@@ -159,6 +159,8 @@ static int co_fn set_size(struct inode *i, int64_t size)
     return size_co_grow(i->view, size);
 }
 
+#define SET_IN_MEMORY (VIEW_SET_MODE | VIEW_SET_ATIME | VIEW_SET_MTIME)
+
 static void set_time(struct set_time *t, struct timespec value, int64_t sec,
                      int64_t nsec)
 {
@@ -194,6 +196,16 @@ static int co_fn set_in_memory(struct inode *i, unsigned what,
     return 0;
 }
 
+/* Does @attr ask for another owner?  cp -p and rsync -a ask for the same. */
+static bool changes_owner(const struct inode *i, unsigned what,
+                          const struct view_attr *attr)
+{
+    const struct view_opts *opts = &i->view->opts;
+
+    return ((what & VIEW_SET_UID) && attr->uid != opts->uid) ||
+           ((what & VIEW_SET_GID) && attr->gid != opts->gid);
+}
+
 static int co_fn set_attr(struct inode *i, unsigned what,
                           const struct view_attr *attr)
 {
@@ -202,10 +214,13 @@ static int co_fn set_attr(struct inode *i, unsigned what,
     if (what && view_is_rdonly(i->view)) {
         return -EROFS;
     }
+    if (changes_owner(i, what, attr)) {
+        return -EPERM;
+    }
     if (what & VIEW_SET_SIZE) {
         rc = set_size(i, attr->size);
     }
-    if (rc == 0 && (what & ~VIEW_SET_SIZE)) {
+    if (rc == 0 && (what & SET_IN_MEMORY)) {
         rc = set_in_memory(i, what, attr);
     }
     return rc;

@@ -106,9 +106,13 @@ static int co_fn dir_lookup(struct dir *d, const char *name,
 int co_fn view_co_lookup(struct view *v, uint64_t parent, const char *name,
                          struct view_attr *ret)
 {
-    struct inode *i = inode_get(v, parent);
+    struct inode *i;
     int rc;
 
+    if (strlen(name) > VIEW_NAME_MAX) {
+        return -ENAMETOOLONG;
+    }
+    i = inode_get(v, parent);
     if (!i) {
         return -ESTALE;
     }

@@ -79,7 +79,10 @@ struct view_attr {
     struct timespec atime, mtime, ctime;
 };
 
-/* -ENOENT must not be cached: new names are not announced. */
+#define VIEW_NAME_MAX 255
+
+/* -ENOENT must not be cached: new names are not announced.  -ENAMETOOLONG: by
+ * VIEW_NAME_MAX. */
 nodiscard int co_fn view_co_lookup(struct view *v, uint64_t parent,
                                    const char *name, struct view_attr *ret);
 nodiscard int co_fn view_co_getattr(struct view *v, uint64_t ino,
@@ -90,13 +93,15 @@ enum view_set {
     VIEW_SET_MODE = 1 << 1, /* for this mount only */
     VIEW_SET_ATIME = 1 << 2,
     VIEW_SET_MTIME = 1 << 3, /* for this mount, until the next write */
+    VIEW_SET_UID = 1 << 4,   /* to what it is already */
+    VIEW_SET_GID = 1 << 5,   /* likewise */
 };
 
 /*
  * Changes what @what says of @attr; @ret are the attributes afterwards.
- *   -EPERM  another size of a partition, or a smaller one of the disk: no
- *           stray truncation destroys data (open(2) with O_TRUNC had better
- *           be ignored, as block devices do)
+ *   -EPERM  another owner, another size of a partition, or a smaller one of
+ *           the disk: no stray truncation destroys data (open(2) with O_TRUNC
+ *           had better be ignored, as block devices do)
  *   -EROFS  read-only
  */
 nodiscard int co_fn view_co_setattr(struct view *v, uint64_t ino, unsigned what,

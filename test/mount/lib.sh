@@ -12,6 +12,7 @@
 #   ok WHAT COMMAND...         a test: COMMAND succeeds
 #   fails WHAT COMMAND...      a test: COMMAND fails
 #   is WHAT GOT WANT           a test: GOT is WANT
+#   adopt PREFIX COMMAND...    a test for each line "ok - WHAT", "not ok - WHAT"
 #   skip_test WHAT WHY         a test that cannot be made here
 #   soon COMMAND...            try COMMAND for 10 seconds
 #   done_testing               the last line of each test
@@ -90,6 +91,25 @@ is()
     fi
 }
 
+# A COMMAND that crashes is a failed test, too.
+adopt()
+{
+    local prefix=$1 line rc
+    shift
+    "$@" >"$tmp/adopted" 2>&1
+    rc=$?
+    while IFS= read -r line; do
+        case $line in
+        'ok - '*) report 0 "$prefix${line#ok - }" ;;
+        'not ok - '*) report 1 "$prefix${line#not ok - }" ;;
+        *) printf '# %s\n' "${line#\# }" ;;
+        esac
+    done <"$tmp/adopted"
+    if [ "$rc" != 0 ]; then
+        report 1 "${prefix}it ended with status $rc"
+    fi
+}
+
 soon()
 {
     local end=$((SECONDS + 10))
@@ -114,7 +134,7 @@ start()
 
 stop()
 {
-    "$COBLK" umount "$mnt"
+    timeout 60 "$COBLK" umount "$mnt"
 }
 
 # window IMAGE OFFSET BYTES: those bytes, to stdout.
@@ -141,7 +161,8 @@ clean_up()
 {
     local dir
     while read -r dir; do
-        "$COBLK" umount "$dir" >/dev/null 2>&1 || fusermount3 -uz "$dir"
+        timeout 20 "$COBLK" umount "$dir" >/dev/null 2>&1 ||
+            fusermount3 -uz "$dir"
     done < <(awk -v tmp="$tmp/" 'index($5, tmp) == 1 { print $5 }' \
         /proc/self/mountinfo | tac)
     rm -rf "$tmp"

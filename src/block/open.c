@@ -45,8 +45,11 @@ static const char *leaf_name(const char *filename)
 {
     struct stat st;
 
-    return stat(filename, &st) == 0 && S_ISBLK(st.st_mode) ? "host_device"
-                                                           : "file";
+    if (stat(filename, &st) == 0 &&
+        (S_ISBLK(st.st_mode) || S_ISCHR(st.st_mode))) {
+        return "host_device";
+    }
+    return "file";
 }
 
 /* -- One node ------------------------------------------------------------ */

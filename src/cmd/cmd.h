@@ -30,9 +30,8 @@ struct command {
 int cmd_mount(int argc, char **argv);
 int cmd_umount(int argc, char **argv);
 int cmd_stat(int argc, char **argv);
-/* The faces that mount(8) and umount(8) call. */
+/* The face that mount(8) calls. */
 int cmd_mount_helper(int argc, char **argv);
-int cmd_umount_helper(int argc, char **argv);
 
 /* Sets what messages and --help call this program ("coblk mount"). */
 void cmd_set_name(const char *name);

@@ -3,7 +3,7 @@
  * main: finds the command and runs it.
  *
  * The program has several faces: `coblk COMMAND`, and the names by which
- * mount(8) and umount(8) call it.
+ * mount(8) calls it.
  */
 #include "config.h"
 
@@ -26,8 +26,6 @@ static const struct command commands[] = {
 static const struct command faces[] = {
     {"mount.coblk", NULL, cmd_mount_helper},
     {"mount.fuse.coblk", NULL, cmd_mount_helper},
-    {"umount.coblk", NULL, cmd_umount_helper},
-    {"umount.fuse.coblk", NULL, cmd_umount_helper},
 };
 
 static const struct command *find(const struct command *table, size_t n,

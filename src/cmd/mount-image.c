@@ -21,6 +21,9 @@
 #include "engine/engine.h"
 #include "loop/loop.h"
 
+#define BUSY_TRIES       25
+#define BUSY_INTERVAL_US 20000
+
 static bool cache_may_be_direct(const struct mount_opts *opts)
 {
     return opts->cache == MOUNT_CACHE_AUTO || opts->cache == MOUNT_CACHE_NONE ||
@@ -198,6 +201,28 @@ static int image_try_open(struct mount_image *image, const char *filename,
     return job.rc;
 }
 
+/*
+ * Waits a little for an image that is in use: after a plain umount(8) the
+ * daemon that had it is still writing what it holds.
+ */
+static int image_open_patiently(struct mount_image *image, const char *filename,
+                                struct loop *const *loops, unsigned n,
+                                GError **err)
+{
+    g_autoptr(GError) error = NULL;
+    int rc = image_try_open(image, filename, loops, n, &error);
+
+    for (int i = 0; i < BUSY_TRIES && rc == -EBUSY; i++) {
+        g_clear_error(&error);
+        g_usleep(BUSY_INTERVAL_US);
+        rc = image_try_open(image, filename, loops, n, &error);
+    }
+    if (error) {
+        g_propagate_error(err, g_steal_pointer(&error));
+    }
+    return rc;
+}
+
 static int device_sector_size(const char *filename)
 {
     auto_close int fd = -1;
@@ -232,12 +257,12 @@ int mount_image_open(struct mount_image *image, const char *filename,
         .direct = cache_may_be_direct(opts),
         .sector_size = device_sector_size(filename),
     };
-    rc = image_try_open(image, filename, loops, n, &error);
+    rc = image_open_patiently(image, filename, loops, n, &error);
     if (rc == -EOPNOTSUPP && image->direct && opts->cache == MOUNT_CACHE_AUTO &&
         opts->aio != MOUNT_AIO_NATIVE) {
         g_clear_error(&error);
         image->direct = false;
-        rc = image_try_open(image, filename, loops, n, &error);
+        rc = image_open_patiently(image, filename, loops, n, &error);
         if (rc == 0) {
             log_warning("%s: no O_DIRECT on this file system; using "
                         "cache=writeback,aio=threads",

@@ -12,6 +12,7 @@
 #include <sys/signalfd.h>
 #include <unistd.h>
 
+#include "base/cleanup.h"
 #include "base/error.h"
 #include "base/log.h"
 #include "cmd/control.h"
@@ -22,16 +23,19 @@
 #include "front/front.h"
 #include "view/view.h"
 
-#define RETRY_MS 100
+#define RETRY_MS           100
+#define LISTEN_TRIES       50
+#define LISTEN_INTERVAL_US 10000
 
 struct serve {
     struct serve_mount m;
     GMainLoop *loop;
     int signal_fd, ended_fd, listener; /* owned, -1 until made */
-    unsigned n_signals;                /* that asked for the end */
-    bool unmounted;                    /* the end is on its way */
-    int flush_error;                   /* the first, or 0 */
-    GArray *waiting; /* int: connections that wait for the end */
+    unsigned listener_source;
+    unsigned n_signals; /* that asked for the end */
+    bool unmounted;     /* the end is on its way */
+    int flush_error;    /* the first, or 0 */
+    GArray *waiting;    /* int: connections that wait for the end */
 };
 
 static void serve_signal_set(sigset_t *set)
@@ -187,6 +191,19 @@ static gboolean serve_on_request(gint fd, GIOCondition cond, gpointer opaque)
     return G_SOURCE_CONTINUE;
 }
 
+/* A mount that has just ended may have had our number, and its daemon may
+ * not have noticed yet. */
+static int serve_listen_as(const struct mount_entry *m)
+{
+    int rc = control_listen(m->major, m->minor);
+
+    for (int i = 0; i < LISTEN_TRIES && rc == -EADDRINUSE; i++) {
+        g_usleep(LISTEN_INTERVAL_US);
+        rc = control_listen(m->major, m->minor);
+    }
+    return rc;
+}
+
 void serve_listen(struct serve *s)
 {
     const char *mountpoint = front_mountpoint(s->m.front);
@@ -194,7 +211,7 @@ void serve_listen(struct serve *s)
     int rc = mountinfo_find(mountpoint, &m);
 
     if (rc == 0) {
-        rc = control_listen(m.major, m.minor);
+        rc = serve_listen_as(&m);
     }
     if (rc < 0) {
         log_warning("%s: cannot listen to 'coblk umount' and 'coblk stat': "
@@ -203,7 +220,8 @@ void serve_listen(struct serve *s)
         return;
     }
     s->listener = rc;
-    (void)g_unix_fd_add(s->listener, G_IO_IN, serve_on_request, s);
+    s->listener_source =
+        g_unix_fd_add(s->listener, G_IO_IN, serve_on_request, s);
 }
 
 /* -- Life ---------------------------------------------------------------- */
@@ -237,6 +255,10 @@ int serve_new(const struct serve_mount *mount, struct serve **ret, GError **err)
 void serve_run(struct serve *s)
 {
     g_main_loop_run(s->loop);
+    /* The kernel may give the mount's number to the next one now. */
+    g_clear_handle_id(&s->listener_source, g_source_remove);
+    cleanup_close(&s->listener);
+    s->listener = -1;
 }
 
 void serve_report(struct serve *s, int lost)
@@ -266,10 +288,9 @@ void serve_free(struct serve *s)
         return;
     }
     serve_report(s, -ECANCELED);
-    for (int *fd = (int[]){s->signal_fd, s->ended_fd, s->listener, -1};
-         *fd >= 0; fd++) {
-        (void)close(*fd);
-    }
+    cleanup_close(&s->signal_fd);
+    cleanup_close(&s->ended_fd);
+    cleanup_close(&s->listener);
     g_array_unref(s->waiting);
     g_main_loop_unref(s->loop);
     g_free(s);

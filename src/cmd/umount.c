@@ -6,7 +6,6 @@
 #include <errno.h>
 #include <stdbool.h>
 #include <string.h>
-#include <sys/mount.h>
 #include <sys/statfs.h>
 #include <unistd.h>
 
@@ -65,6 +64,20 @@ static int umount_without_daemon(const char *mountpoint)
     return status;
 }
 
+/* The daemon died while we waited for it. */
+static int umount_died(const char *mountpoint, struct control_peer *peer)
+{
+    g_auto(mount_entry) m = {0};
+
+    control_wait_gone(peer);
+    if (mountinfo_find(mountpoint, &m) == 0) {
+        (void)mountpoint_unmount(mountpoint, true, NULL);
+    }
+    return cmd_fail("%s: unmounted, but its daemon died before everything was "
+                    "on disk; check the image",
+                    mountpoint);
+}
+
 static int umount_with_daemon(const char *mountpoint, struct control_peer *peer)
 {
     g_autofree char *text = NULL;
@@ -79,9 +92,7 @@ static int umount_with_daemon(const char *mountpoint, struct control_peer *peer)
     case CONTROL_ERROR:
         return cmd_fail("%s: %s", mountpoint, text);
     default:
-        return cmd_fail("%s: the daemon died before everything was on disk "
-                        "(%s); check the image",
-                        mountpoint, g_strerror(-rc));
+        return umount_died(mountpoint, peer);
     }
 }
 
@@ -156,42 +167,4 @@ int cmd_umount(int argc, char **argv)
         return cmd_usage("one MOUNTPOINT is needed");
     }
     return umount_path(args[0]);
-}
-
-/* umount(8): umount.TYPE DIR [-flnrv] [-N NAMESPACE] [-t TYPE]. */
-int cmd_umount_helper(int argc, char **argv)
-{
-    const char *path = NULL;
-    bool force = false, lazy = false;
-    int opt;
-    g_auto(mount_entry) m = {0};
-    int status;
-
-    while ((opt = getopt(argc, argv, "flnrvN:t:")) != -1) {
-        switch (opt) {
-        case 'f':
-            force = true;
-            break;
-        case 'l':
-            lazy = true;
-            break;
-        case '?':
-            return cmd_usage("usage: %s DIR [-flnrv]", cmd_name());
-        default:
-            break;
-        }
-    }
-    path = optind < argc ? argv[optind] : NULL;
-    if (!path || optind + 1 < argc) {
-        return cmd_usage("usage: %s DIR [-flnrv]", cmd_name());
-    }
-    if (!force && !lazy) {
-        return umount_path(path);
-    }
-    status = umount_find(path, &m);
-    if (status == CMD_OK && force && umount2(m.mountpoint, MNT_FORCE) < 0) {
-        return cmd_fail("%s: %s", path, g_strerror(errno));
-    }
-    return status == CMD_OK && !force ? umount_plain(m.mountpoint, lazy)
-                                      : status;
 }

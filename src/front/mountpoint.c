@@ -90,7 +90,12 @@ static int mountpoint_check_system(GError **err)
     auto_close int fd = open("/dev/fuse", O_RDWR | O_CLOEXEC);
     g_autofree char *helper = NULL;
 
-    if (fd < 0 && errno != EACCES && errno != EPERM) {
+    if (fd < 0 && (errno == EACCES || errno == EPERM)) {
+        return error_set(err, -errno,
+                         "/dev/fuse: no permission to open it; as root, "
+                         "'chmod 666 /dev/fuse'");
+    }
+    if (fd < 0) {
         return error_set_errno(err, -errno,
                                "/dev/fuse cannot be opened; load the module "
                                "with 'modprobe fuse', or give the container "

@@ -15,6 +15,11 @@
 #   adopt PREFIX COMMAND...    a test for each line "ok - WHAT", "not ok - WHAT"
 #   skip_test WHAT WHY         a test that cannot be made here
 #   soon COMMAND...            try COMMAND for 10 seconds
+#   is_mounted [PATH]          is a mount of coblk at PATH, or $mnt?
+#   gone PID                   has that process ended?
+#   private_mounts             start again in a mount name space of its own
+#   open_fuse                  there, let everybody open /dev/fuse
+#   can_be_nobody              may root run this test as nobody?
 #   done_testing               the last line of each test
 #
 # Output is TAP.  What is still mounted at the end is unmounted.
@@ -117,6 +122,45 @@ soon()
         [ "$SECONDS" -lt "$end" ] || return 1
         sleep 0.05
     done
+}
+
+is_mounted()
+{
+    grep -q " ${1:-$mnt} .* - fuse.coblk " /proc/self/mountinfo
+}
+
+# A process that nobody has waited for yet is a zombie.
+gone()
+{
+    local state
+    state=$(awk '$1 == "State:" { print $2 }' "/proc/$1/status" 2>/dev/null)
+    [ -z "$state" ] || [ "$state" = Z ]
+}
+
+# The test starts again, in a mount name space of its own.
+private_mounts()
+{
+    [ -z "${COBLK_TEST_PRIVATE:-}" ] || return 0
+    unshare --mount true 2>/dev/null || return 1
+    rm -rf "$tmp"
+    trap - EXIT
+    COBLK_TEST_PRIVATE=1 exec unshare --mount --propagation private "$0"
+}
+
+# In such a name space: everybody may open /dev/fuse, which is not so in every
+# container.
+open_fuse()
+{
+    mkdir "$tmp/dev" && mount -t tmpfs coblk-test "$tmp/dev" &&
+        mknod -m 666 "$tmp/dev/fuse" c 10 229 &&
+        mount --bind "$tmp/dev/fuse" /dev/fuse && umount -l "$tmp/dev"
+}
+
+# can_be_nobody: may root run the program, and this test, as nobody?
+can_be_nobody()
+{
+    [ "$(id -u)" = 0 ] && runuser -u nobody -- test -x "$COBLK" -a -x "$0" &&
+        runuser -u nobody -- test -r /dev/fuse -a -w /dev/fuse
 }
 
 try_start()

@@ -20,7 +20,7 @@ from .cleanup import Interrupted, undo, undo_stack
 
 REPOSITORY = Path(__file__).resolve().parents[3]
 WARM_UP_MS = 100
-SETTLE_S = 0.5  # before idle CPU is measured
+SETTLE_S = 2.5  # daemons give memory back once, then they are idle
 IDLE_S = 1.0
 QUICK = {'rounds': 1, 'runtime': 200, 'size': 256,
          'workloads': ['rr32', 'rw32']}

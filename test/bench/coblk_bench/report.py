@@ -121,7 +121,7 @@ def _row(results, workload, contender):
 def _print_daemons(results):
     if not results.memory:
         return
-    print('\ndaemons after the last round')
+    print('\ndaemons, idle after the last round')
     _print_table(
         ('', 'RSS MiB', 'peak MiB', 'idle us/s'),
         [(c, _number(m.rss / 1024, 1), _number(m.peak / 1024, 1),

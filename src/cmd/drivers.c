@@ -10,12 +10,8 @@
 void cmd_register_drivers(void)
 {
     static const struct driver *const drivers[] = {
-        &driver_file,
-        &driver_host_device,
-        &driver_null,
-        &driver_null_co,
-        &driver_null_aio,
-        &driver_raw,
+        &driver_file,    &driver_host_device, &driver_null,
+        &driver_null_co, &driver_null_aio,    &driver_raw,
     };
 
     for (size_t i = 0; i < G_N_ELEMENTS(drivers); i++) {

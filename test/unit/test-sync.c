@@ -389,13 +389,14 @@ static void test_rwlock_upgrade_alone(void)
 struct nap {
     char name;
     int64_t ns;
+    int64_t from; /* the same for all: which ends first is sure */
     struct co_sleep sleep;
 };
 
 static void nap_entry(void *opaque)
 {
     struct nap *n = opaque;
-    int64_t until = loop_now() + n->ns;
+    int64_t until = n->from + n->ns;
 
     co_assert_role();
     co_sleep_until(&n->sleep, until);
@@ -405,9 +406,10 @@ static void nap_entry(void *opaque)
 
 static void test_sleep(void)
 {
-    struct nap naps[] = {{'x', 3000000, {NULL}},
-                         {'y', 1000000, {NULL}},
-                         {'z', INT64_C(3600000000000), {NULL}}};
+    int64_t now = loop_now();
+    struct nap naps[] = {{'x', 3000000, now, {NULL}},
+                         {'y', 1000000, now, {NULL}},
+                         {'z', INT64_C(3600000000000), now, {NULL}}};
 
     for (int i = 0; i < 3; i++) {
         loop_co_start(co_new(nap_entry, &naps[i]));
@@ -431,7 +433,7 @@ static void wake_both_bh(void *opaque)
 /* Two reasons to wake in one turn wake once. */
 static void test_sleep_woken_twice(void)
 {
-    struct nap n = {'x', 0, {NULL}};
+    struct nap n = {.name = 'x', .from = loop_now()};
 
     loop_co_start(co_new(nap_entry, &n));
     bh_oneshot(loop, wake_both_bh, &n.sleep); /* and the timer is due */

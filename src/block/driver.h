@@ -37,6 +37,7 @@
 #include "base/iov.h"
 #include "base/options.h"
 #include "block/block.h"
+#include "block/event.h"
 #include "co/co.h"
 
 enum driver_traits {
@@ -127,6 +128,10 @@ struct driver {
         co_fn_ptr;
     /* Drops caches so that the next read sees what others wrote.  Optional. */
     int (*co_invalidate)(struct node *node) co_fn_ptr;
+
+    /* Learns what the next request to this node will be about; may hold the
+     * caller.  Optional; a filter without it hands the event to its child. */
+    void (*co_event)(struct node *node, enum node_event event) co_fn_ptr;
 
     /* Adds what is specific to the driver to a text for people and scripts:
      * calls @add(key, value) per item.  Optional. */

@@ -47,8 +47,12 @@ static int co_fn flush_all(struct node *node, bool dirty)
     const struct driver *drv = node->drv;
     int rc = 0;
 
+    node_event(node->file, EVENT_FLUSH_TO_OS); /* yields */
     if (drv->co_flush_to_os) {
         rc = drv->co_flush_to_os(node); /* yields */
+    }
+    if (rc == 0 && dirty && !(node->flags & NODE_NO_FLUSH)) {
+        node_event(node->file, EVENT_FLUSH_TO_DISK); /* yields */
     }
     if (rc == 0 && dirty && drv->co_flush_to_disk &&
         !(node->flags & NODE_NO_FLUSH)) {

@@ -214,6 +214,16 @@ struct options *name_parse_json(const char *filename,
 nodiscard int name_to_path(const char *filename, const char **ret,
                            GError **err);
 
+/* -- Events (event.c) ---------------------------------------------------- */
+
+/* What the core itself is about to do at @node; only its own driver hears. */
+static inline void co_fn raise_event(struct node *node, enum node_event event)
+{
+    if (unlikely(node->drv->co_event)) {
+        node->drv->co_event(node, event); /* yields */
+    }
+}
+
 /* -- The rest ------------------------------------------------------------ */
 
 /* Sets @node's limits from its children and its driver (limits.c). */

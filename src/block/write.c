@@ -110,13 +110,23 @@ static int co_fn write_read_edges(struct node *node, int64_t pos, char *buf,
     int rc = 0;
 
     if (head && tail && last - pos <= align) {
-        return driver_read_buf(node, pos, buf, last - pos + align);
+        raise_event(node, EVENT_PWRITEV_RMW_HEAD);                /* yields */
+        raise_event(node, EVENT_PWRITEV_RMW_TAIL);                /* yields */
+        rc = driver_read_buf(node, pos, buf, last - pos + align); /* yields */
+        raise_event(node, EVENT_PWRITEV_RMW_AFTER_HEAD);          /* yields */
+        raise_event(node, EVENT_PWRITEV_RMW_AFTER_TAIL);          /* yields */
+        return rc;
     }
     if (head) {
-        rc = driver_read_buf(node, pos, buf, align); /* yields */
+        raise_event(node, EVENT_PWRITEV_RMW_HEAD);       /* yields */
+        rc = driver_read_buf(node, pos, buf, align);     /* yields */
+        raise_event(node, EVENT_PWRITEV_RMW_AFTER_HEAD); /* yields */
     }
     if (rc == 0 && tail) {
-        rc = driver_read_buf(node, last, buf + (last - pos), align);
+        raise_event(node, EVENT_PWRITEV_RMW_TAIL); /* yields */
+        rc =
+            driver_read_buf(node, last, buf + (last - pos), align); /* yields */
+        raise_event(node, EVENT_PWRITEV_RMW_AFTER_TAIL);            /* yields */
     }
     return rc;
 }
@@ -221,7 +231,9 @@ int co_fn node_co_pwritev(struct node *node, int64_t offset,
     if (rc < 0) {
         return rc;
     }
+    raise_event(node, EVENT_PWRITEV);          /* yields */
     rc = write_any(node, offset, src, passed); /* yields */
+    raise_event(node, EVENT_PWRITEV_DONE);     /* yields */
     if (rc == 0) {
         node_grown(node, offset + src->bytes);
     }

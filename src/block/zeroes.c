@@ -150,7 +150,9 @@ int co_fn node_co_pwrite_zeroes(struct node *node, int64_t offset,
     if (rc < 0) {
         return rc;
     }
-    rc = zeroes_do(&z, offset, bytes); /* yields */
+    raise_event(node, EVENT_PWRITEV_ZERO); /* yields */
+    rc = zeroes_do(&z, offset, bytes);     /* yields */
+    raise_event(node, EVENT_PWRITEV_DONE); /* yields */
     if (rc == 0) {
         node_grown(node, offset + bytes);
     }

@@ -97,6 +97,7 @@ static int co_fn raw_co_preadv(struct node *node, int64_t offset,
 {
     const struct raw *r = node_state(node);
 
+    node_event(node_file(node), EVENT_READ_AIO); /* yields */
     return node_co_preadv(node_file(node), r->offset + offset, dst, 0);
 }
 
@@ -149,6 +150,7 @@ static int co_fn raw_co_pwritev(struct node *node, int64_t offset,
     int64_t pos = r->offset + offset;
     int rc;
 
+    node_event(node_file(node), EVENT_WRITE_AIO); /* yields */
     if (likely(!raw_guards(node, pos))) {
         return node_co_pwritev(node_file(node), pos, src, flags);
     }

@@ -87,7 +87,8 @@ static ssize_t front_writev(int fd, struct iovec *iov, int n, void *userdata)
         }
         return rc;
     }
-    if (!f->init_replied && out->unique != 0) {
+    /* Notices come from another thread; the answer to INIT before it runs. */
+    if (out->unique != 0 && !f->init_replied) {
         f->init_replied = true;
         patch_init(f, iov, n);
     }
@@ -455,6 +456,9 @@ void front_free(struct front *f)
         (void)mountpoint_unmount(f->mountpoint, true, NULL);
     }
     if (f->session) {
+        if (atomic_load(&f->has_ended)) {
+            fuse_session_unmount(f->session); /* finds it gone; frees a name */
+        }
         fuse_session_destroy(f->session); /* closes devfd */
     }
     fuse_opt_free_args(&f->args);

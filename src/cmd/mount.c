@@ -263,21 +263,25 @@ static int mount_go_up(struct mount *m, GError **err)
  * of a write that was lost. */
 static int mount_go_down(struct mount *m)
 {
-    int rc;
+    int lost = 0, rc;
 
     if (m->front) {
         front_stop(m->front);
         front_free(m->front);
         m->front = NULL;
     }
-    view_free(m->view);
+    if (m->view) {
+        lost = view_lost_write(m->view);
+        view_free(m->view);
+    }
     rc = mount_image_close(&m->image, m->loops);
+    lost = lost ? lost : rc;
     while (m->n_threads > 0) {
         iothread_free(m->threads[--m->n_threads]);
     }
     g_clear_pointer(&m->threads, g_free);
     g_clear_pointer(&m->loops, g_free);
-    return rc;
+    return lost;
 }
 
 /* -- The daemon */

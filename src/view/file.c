@@ -154,6 +154,16 @@ static int error_since(struct open_file *o, uint64_t *cursor)
     return rc;
 }
 
+int view_lost_write(struct view *v)
+{
+    int rc;
+
+    view_lock(v);
+    rc = backend_error_since(v->be, &v->synced);
+    view_unlock(v);
+    return rc;
+}
+
 int co_fn view_co_close(struct view_file *f)
 {
     struct open_file *o = open_file_of(f);
@@ -207,6 +217,9 @@ int co_fn view_co_fsync(struct view_file *f)
     }
     rc = backend_co_flush(f->view->be); /* yields */
     err = error_since(o, &o->fsync_cursor);
+    if (err < 0) {
+        (void)view_lost_write(f->view); /* it is known now */
+    }
     return err < 0 ? err : rc;
 }
 

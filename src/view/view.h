@@ -220,6 +220,10 @@ void view_set_events(struct view *v, const struct view_events *events);
  * Any thread.  g_free() it. */
 char *view_stats_json(const struct view *v);
 
+/* The first write error that no fsync has reported, though the writer itself
+ * or a close(2) may have, or 0; the next call returns what came after it. */
+int view_lost_write(struct view *v);
+
 /* How many files are open.  Any thread. */
 unsigned view_open_files(const struct view *v);
 

@@ -63,6 +63,7 @@ struct view {
     struct timespec changed; /* when names changed last */
     unsigned files_open;     /* atomic, for those who only look */
     struct list open_files;  /* struct open_file */
+    uint64_t synced;         /* cursor: errors that an fsync has reported */
     unsigned parts_open;     /* of those, how many are partitions */
     bool table_stale;        /* the table was written since it was read */
     bool identity_stale;     /* so may be what some partition holds */

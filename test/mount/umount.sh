@@ -104,10 +104,26 @@ if [ "$(id -u)" = 0 ]; then
     if mount -t tmpfs -o size=1M coblk-test "$tmp/small"; then
         truncate -s 8M "$tmp/small/disk.img"
         start -o "log=$tmp/log" "$tmp/small/disk.img" 2>/dev/null
-        # The client does not look: closes without a check, as many do.
+        # This client does not look, as many do not.
         dd if="$tmp/data" of="$mnt/disk" bs=64k conv=notrunc status=none \
             2>/dev/null
-        ok 'unmounts after the client was told' stop
+        is 'a lost write: the first error' "$(stop 2>&1)" \
+            "coblk umount: $mnt: a write was lost: No space left on device; the \
+image is not what was written"
+        fails 'but it is unmounted' is_mounted
+        ok 'the log has it' grep -q 'error: .*a write was lost' "$tmp/log"
+        start -o "log=$tmp/log" "$tmp/small/disk.img" 2>/dev/null
+        fails 'a client that looks is told' dd if="$tmp/data" of="$mnt/disk" \
+            bs=64k conv=notrunc,fsync
+        ok 'what an fsync has reported is not reported again' stop
+        "$COBLK" mount -f "$tmp/small/disk.img" "$mnt" 2>/dev/null &
+        job=$!
+        soon test -e "$mnt/disk"
+        dd if="$tmp/data" of="$mnt/disk" bs=64k conv=notrunc status=none \
+            2>/dev/null
+        fails 'in the foreground: umount fails' stop
+        wait "$job"
+        is 'and so does the mount' $? 1
         umount "$tmp/small"
     fi
 fi

@@ -39,6 +39,16 @@ static bool limits_fs_has_no_alignment(const struct file *f)
            fs.f_type == NFS_SUPER_MAGIC;
 }
 
+/* On FUSE, Linux flushes after a synchronous write only, and leaves the rest
+ * to the file system's daemon, of which few heed the flag. */
+bool file_loses_dsync(const struct file *f)
+{
+    struct statfs fs;
+
+    return f->direct && file_is_regular(f) &&
+           (fstatfs(f->fd, &fs) < 0 || fs.f_type == FUSE_SUPER_MAGIC);
+}
+
 static bool limits_from_statx(struct file *f)
 {
 #ifdef STATX_DIOALIGN

@@ -80,18 +80,24 @@ int co_fn file_co_preadv(struct node *node, int64_t offset,
     return 0;
 }
 
-static int co_fn file_co_write(struct engine *e, int fd, int64_t offset,
-                               const struct iovs *src, unsigned flags)
+static int co_fn file_co_write(const struct file *f, struct engine *e, int fd,
+                               int64_t offset, const struct iovs *src,
+                               unsigned flags)
 {
+    bool fua = flags & REQ_FUA;
     struct engine_io io = {
         .op = ENGINE_WRITE,
         .fd = fd,
-        .flags = flags & REQ_FUA ? ENGINE_FUA : 0,
+        .flags = fua && !f->loses_dsync ? ENGINE_FUA : 0,
         .offset = offset,
         .iovs = *src,
     };
     int64_t n = engine_co_submit(e, &io); /* yields */
 
+    if (n >= 0 && fua && f->loses_dsync) {
+        io = (struct engine_io){.op = ENGINE_FDSYNC, .fd = fd};
+        n = engine_co_submit(e, &io); /* yields */
+    }
     return n < 0 ? (int)n : 0;
 }
 
@@ -118,7 +124,7 @@ static int co_fn file_co_write_buffered(struct file *f, int64_t offset,
     iovs_to_buf(src, from, buf, bytes);
     tail = iovs_one(&iov, buf, bytes);
     atomic_store(&f->cache_dirtied, true);
-    rc = file_co_write(e, f->buffered_fd, offset + from, &tail, flags);
+    rc = file_co_write(f, e, f->buffered_fd, offset + from, &tail, flags);
     free(buf);
     return rc;
 }
@@ -147,7 +153,7 @@ static int co_fn file_co_write_tail(struct file *f, int64_t offset,
             return -ENOMEM;
         }
         aligned = iovs_of(iov, iovs_slice(src, 0, head, iov));
-        rc = file_co_write(e, f->fd, offset, &aligned, flags);
+        rc = file_co_write(f, e, f->fd, offset, &aligned, flags);
         free(iov);
         if (rc < 0) {
             return rc;
@@ -167,7 +173,7 @@ int co_fn file_co_pwritev(struct node *node, int64_t offset,
         return file_co_write_tail(f, offset, src, flags);
     }
     rc = file_co_engine(f, &e);
-    return rc < 0 ? rc : file_co_write(e, f->fd, offset, src, flags);
+    return rc < 0 ? rc : file_co_write(f, e, f->fd, offset, src, flags);
 }
 
 int co_fn file_co_flush_to_disk(struct node *node)

@@ -68,6 +68,17 @@ int co_fn node_co_unref(struct node *node);
 nodiscard int co_fn node_co_open_child(struct node *node, const char *name,
                                        struct options *opts, unsigned flags,
                                        GError **err);
+/*
+ * The same for a child that the image of @node names: opens @filename as
+ * node_co_open_file() does, or with NULL what @opts, which are the child's own
+ * and are consumed, say.  An image that, by whatever way, names itself is
+ * refused with -ELOOP.
+ */
+nodiscard int co_fn node_co_open_named_child(struct node *node,
+                                             const char *name,
+                                             const char *filename,
+                                             struct options *opts,
+                                             unsigned flags, GError **err);
 /* Attaches (takes a reference) or, with NULL, detaches.  Drained. */
 void co_fn node_co_set_child(struct node *node, const char *name,
                              struct node *child);

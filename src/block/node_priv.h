@@ -53,9 +53,10 @@ struct node {
     unsigned flags;
     bool rdonly;
     bool probed_raw;
-    struct node *preopened; /* the coming child "file", while it opens */
-    struct node *file;      /* the child "file", or NULL */
-    struct list children;   /* struct edge */
+    struct node *preopened;    /* the coming child "file", while it opens */
+    const struct node *opener; /* whose image names it, while it opens */
+    struct node *file;         /* the child "file", or NULL */
+    struct list children;      /* struct edge */
     struct node_limits limits;
 
     /* Any thread. */

@@ -114,6 +114,7 @@ static struct node *co_fn node_finish_open(struct node *node,
     }
     if (rc == 0) {
         limits_refresh(node);
+        node->opener = NULL; /* it may not live as long */
         return node;
     }
     if (open && node->drv->co_close) {
@@ -170,8 +171,10 @@ static const struct driver *co_fn probe_leaf(struct node *leaf,
 
 /* Opens @drv (NULL: probe) on top of @leaf, whose reference it takes. */
 static struct node *co_fn open_on_leaf(const struct driver *drv,
-                                       struct node *leaf, struct options *opts,
-                                       unsigned flags, GError **err)
+                                       struct node *leaf,
+                                       const struct node *opener,
+                                       struct options *opts, unsigned flags,
+                                       GError **err)
 {
     bool probed = !drv;
     struct node *node;
@@ -184,6 +187,7 @@ static struct node *co_fn open_on_leaf(const struct driver *drv,
         return NULL;
     }
     node = node_new(drv, flags);
+    node->opener = opener;
     node->preopened = leaf;
     node->probed_raw = probed && strcmp(drv->name, "raw") == 0;
     return node_finish_open(node, opts, err); /* yields */
@@ -191,10 +195,12 @@ static struct node *co_fn open_on_leaf(const struct driver *drv,
 
 /* -- From options -------------------------------------------------------- */
 
-struct node *co_fn node_co_open(struct options *opts, unsigned flags,
-                                GError **err)
+static struct node *co_fn open_options(const struct node *opener,
+                                       struct options *opts, unsigned flags,
+                                       GError **err)
 {
     g_autoptr(options) own = opts;
+    struct node *node;
     g_autofree char *name = options_take(own, "driver");
     const char *filename = options_peek(own, "filename");
     const struct driver *drv;
@@ -203,7 +209,7 @@ struct node *co_fn node_co_open(struct options *opts, unsigned flags,
         struct node *leaf =
             node_co_open(options_take_child(own, "file"), flags, err);
 
-        return leaf ? open_on_leaf(NULL, leaf, own, flags, err) : NULL;
+        return leaf ? open_on_leaf(NULL, leaf, opener, own, flags, err) : NULL;
     }
     if (!name && !filename) {
         error_set(err, -EINVAL,
@@ -217,7 +223,15 @@ struct node *co_fn node_co_open(struct options *opts, unsigned flags,
     if (!drv) {
         return NULL;
     }
-    return node_finish_open(node_new(drv, flags), own, err); /* yields */
+    node = node_new(drv, flags);
+    node->opener = opener;
+    return node_finish_open(node, own, err); /* yields */
+}
+
+struct node *co_fn node_co_open(struct options *opts, unsigned flags,
+                                GError **err)
+{
+    return open_options(NULL, opts, flags, err); /* yields */
 }
 
 /* Takes the options of a child, of which there must be some. */
@@ -273,8 +287,11 @@ static struct node *co_fn open_leaf(const char *filename, struct options *opts,
     return node_co_open(opts, flags, err); /* yields */
 }
 
-struct node *co_fn node_co_open_file(const char *filename, struct options *opts,
-                                     unsigned flags, GError **err)
+/* Opens @filename, which the image of @opener (may be NULL) names. */
+static struct node *co_fn open_file(const char *filename,
+                                    const struct node *opener,
+                                    struct options *opts, unsigned flags,
+                                    GError **err)
 {
     g_autoptr(options) own = opts ? opts : options_new();
     g_autofree char *name = NULL;
@@ -284,7 +301,7 @@ struct node *co_fn node_co_open_file(const char *filename, struct options *opts,
     if (name_is_json(filename)) {
         struct options *all = name_parse_json(filename, own, err);
 
-        return all ? node_co_open(all, flags, err) : NULL; /* yields */
+        return all ? open_options(opener, all, flags, err) : NULL;
     }
     if (name_to_path(filename, &filename, err) < 0) {
         return NULL;
@@ -301,7 +318,13 @@ struct node *co_fn node_co_open_file(const char *filename, struct options *opts,
         return open_leaf(filename, g_steal_pointer(&own), flags, err);
     }
     leaf = open_leaf(filename, options_take_child(own, "file"), flags, err);
-    return leaf ? open_on_leaf(drv, leaf, own, flags, err) : NULL;
+    return leaf ? open_on_leaf(drv, leaf, opener, own, flags, err) : NULL;
+}
+
+struct node *co_fn node_co_open_file(const char *filename, struct options *opts,
+                                     unsigned flags, GError **err)
+{
+    return open_file(filename, NULL, opts, flags, err); /* yields */
 }
 
 int co_fn node_co_create_file(const char *filename, int64_t bytes,
@@ -325,4 +348,58 @@ int co_fn node_co_create_file(const char *filename, int64_t bytes,
         return error_set(err, -EOPNOTSUPP, "%s: cannot be created", filename);
     }
     return drv->image->co_create(filename, bytes, opts, err); /* yields */
+}
+
+/* -- A file that an image names ------------------------------------------ */
+
+static bool is_same_file(const char *a, const char *b)
+{
+    struct stat x, y;
+
+    return stat(a, &x) == 0 && stat(b, &y) == 0 && x.st_dev == y.st_dev &&
+           x.st_ino == y.st_ino;
+}
+
+/* Is @filename one of the images that are being opened because of each other,
+ * the last of which is @node (may be NULL)? */
+static int check_no_loop(const struct node *node, const char *filename,
+                         GError **err)
+{
+    for (const struct node *p = node; p; p = p->opener) {
+        if (is_same_file(node_filename(p), filename)) {
+            return error_set(err, -ELOOP,
+                             "%s: the chain of backing files leads back to it; "
+                             "give an image another backing file with "
+                             "rebase -u",
+                             filename);
+        }
+    }
+    return 0;
+}
+
+int co_fn node_co_open_named_child(struct node *node, const char *name,
+                                   const char *filename, struct options *opts,
+                                   unsigned flags, GError **err)
+{
+    g_autoptr(options) own = opts;
+    int rc = filename ? check_no_loop(node, filename, err) : 0;
+    struct node *child;
+    GError *why = NULL;
+
+    /* What options name is found when it is open, and opens a child itself. */
+    rc = rc ? rc : check_no_loop(node->opener, node_filename(node), err);
+    if (rc < 0) {
+        return rc;
+    }
+    /* By the name, or, with options that name it, by those. */
+    child = filename
+                ? open_file(filename, node, g_steal_pointer(&own), flags, &why)
+                : open_options(node, g_steal_pointer(&own), flags, &why);
+    if (!child) {
+        rc = -why->code;
+        g_propagate_error(err, why);
+        return rc;
+    }
+    node_co_set_child(node, name, child);
+    return node_co_unref(child); /* the child holds on; only drops ours */
 }

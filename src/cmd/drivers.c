@@ -5,13 +5,14 @@
 #include "block/driver.h"
 #include "cmd/cmd.h"
 #include "driver/driver_list.h"
+#include "format/qcow2/driver.h"
 #include "format/raw.h"
 
 void cmd_register_drivers(void)
 {
     static const struct driver *const drivers[] = {
-        &driver_file,    &driver_host_device, &driver_null,
-        &driver_null_co, &driver_null_aio,    &driver_raw,
+        &driver_file,     &driver_host_device, &driver_null,  &driver_null_co,
+        &driver_null_aio, &driver_raw,         &driver_qcow2,
     };
 
     for (size_t i = 0; i < G_N_ELEMENTS(drivers); i++) {

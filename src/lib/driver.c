@@ -14,6 +14,7 @@
 #include "base/error.h"
 #include "block/node.h"
 #include "driver/driver_list.h"
+#include "format/qcow2/driver.h"
 #include "format/raw.h"
 #include "lib/lib_priv.h"
 
@@ -125,6 +126,7 @@ static void register_builtin(void)
     driver_register(&driver_host_device);
     driver_register(&driver_null);
     driver_register(&driver_raw);
+    driver_register(&driver_qcow2);
 }
 
 void lib_register_drivers(void)

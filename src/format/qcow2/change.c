@@ -1,0 +1,72 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * change: another backing file, or no data of its own.
+ */
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/error.h"
+#include "format/qcow2/qcow2.h"
+
+/* -- The backing file ---------------------------------------------------- */
+
+static int check_backing(struct qcow2 *s, const char *filename, GError **err)
+{
+    if (filename && strlen(filename) > QCOW2_MAX_BACKING_NAME) {
+        return error_set(err, -EINVAL,
+                         "%s: the name of a backing file can have %d bytes",
+                         node_filename(s->node), QCOW2_MAX_BACKING_NAME);
+    }
+    if (filename && s->data_raw) {
+        return error_set(err, -EINVAL,
+                         "%s: its data file is a raw image, which cannot have "
+                         "a backing file",
+                         node_filename(s->node));
+    }
+    return 0;
+}
+
+int co_fn qcow2_co_change_backing(struct node *node, const char *filename,
+                                  const char *format, GError **err)
+{
+    struct qcow2 *s = qcow2_of(node);
+    char *old_name = s->header.backing_name;
+    char *old_format = s->header.backing_format;
+    int rc = check_backing(s, filename, err);
+
+    if (rc < 0) {
+        return rc;
+    }
+    rc = qcow2_co_begin_change(s); /* yields */
+    co_mutex_lock(&s->meta);       /* yields */
+    s->header.backing_name = g_strdup(filename);
+    s->header.backing_format = g_strdup(format);
+    rc = rc ? rc : qcow2_co_write_header(s); /* yields */
+    rc = rc ? rc : node_co_flush(s->file);   /* yields */
+    if (rc < 0) {
+        g_free(s->header.backing_name);
+        g_free(s->header.backing_format);
+        s->header.backing_name = old_name;
+        s->header.backing_format = old_format;
+        error_set_errno(err, rc, "%s: cannot name another backing file in it%s",
+                        node_filename(node),
+                        rc == -ENOSPC ? " (is the name too long?)" : "");
+    } else {
+        g_free(old_name);
+        g_free(old_format);
+    }
+    co_mutex_unlock(&s->meta);
+    return rc;
+}
+
+/* -- No data ------------------------------------------------------------- */
+
+int co_fn qcow2_co_make_empty(struct node *node)
+{
+    struct qcow2 *s = qcow2_of(node);
+    int rc = qcow2_co_begin_change(s); /* yields */
+
+    rc = rc ? rc : qcow2_co_unmap(s, 0, node_length(node), QCOW2_FREE_REQUEST);
+    return rc ? rc : qcow2_co_flush_all(s); /* yields */
+}

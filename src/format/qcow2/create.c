@@ -1,0 +1,409 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * create: a new image.
+ *
+ * What is written here is an image of 0 bytes:
+ *
+ *   cluster 0  header
+ *   cluster 1  refcount table
+ *   cluster 2  refcount block
+ *
+ * Then it is opened and resized, as any image could be.
+ */
+#include "format/qcow2/create.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "base/error.h"
+#include "format/qcow2/driver.h"
+#include "format/qcow2/qcow2.h"
+
+#define SECTOR 512
+
+const struct image_option qcow2_options[] = {
+    {"size", "bytes of the virtual disk", NULL, true},
+    {"compat", "version: 1.1 (v3), or 0.10 (v2) for old programs", "1.1", true},
+    {"backing_file", "file that unwritten clusters are read from", NULL, true},
+    {"backing_fmt", "format of the backing file", NULL, true},
+    {"data_file", "raw file that guest data are stored in", NULL, true},
+    {"data_file_raw", "on: the data file is a raw image as well", "off", true},
+    {"encryption", "off; images cannot be encrypted", "off", false},
+    {"encrypt.format", "not supported", NULL, false},
+    {"cluster_size", "bytes of a cluster: 512 to 2M, a power of two", "65536",
+     false},
+    {"preallocation", "off, metadata, falloc or full", "off", false},
+    {"lazy_refcounts", "on: fewer writes, but a count after a crash", "off",
+     true},
+    {"refcount_bits", "width of a reference count: 1, 2, 4 … 64", "16", true},
+    {"compression_type", "of compressed clusters: zlib or zstd", "zlib", false},
+    {"extended_l2", "on: allocate 32 parts of a cluster separately", "off",
+     false},
+    {"extent_size_hint", "how much XFS allocates at a time", "1M", false},
+    {"nocow", "on: no copy-on-write on btrfs", "off", false},
+    {NULL, NULL, NULL, false},
+};
+
+/* -- Options ------------------------------------------------------------- */
+
+static int take_compat(struct options *o, struct qcow2_header *h, GError **err)
+{
+    static const char *const names[] = {"0.10", "v2", "1.1", "v3", NULL};
+    int i = 2;
+    int rc = options_take_enum(o, "compat", names, &i, err);
+
+    h->version = i < 2 ? 2 : 3;
+    return rc;
+}
+
+static int take_cluster_size(struct options *o, struct qcow2_header *h,
+                             GError **err)
+{
+    int64_t n = 64 * KiB;
+    int rc = options_take_size(o, "cluster_size", &n, err);
+
+    if (rc >= 0 &&
+        (!is_power_of_2(n) || n < INT64_C(1) << QCOW2_MIN_CLUSTER_BITS ||
+         n > INT64_C(1) << QCOW2_MAX_CLUSTER_BITS)) {
+        return error_set(err, -EINVAL,
+                         "cluster_size=%" PRId64
+                         " is not possible; it can be a power of two from 512 "
+                         "to 2M",
+                         n);
+    }
+    h->cluster_bits = (unsigned)__builtin_ctzll((unsigned long long)n);
+    return rc;
+}
+
+static int take_refcount_bits(struct options *o, struct qcow2_header *h,
+                              GError **err)
+{
+    int64_t n = 16;
+    int rc =
+        options_take_int(o, "refcount_bits", INT64_MIN, INT64_MAX, &n, err);
+
+    if (rc >= 0 && (!is_power_of_2(n) || n > 64)) {
+        return error_set(err, -EINVAL,
+                         "refcount_bits=%" PRId64
+                         " is not possible; it can be a power of two from 1 "
+                         "to 64",
+                         n);
+    }
+    h->refcount_order = (unsigned)__builtin_ctzll((unsigned long long)n);
+    return rc;
+}
+
+static int take_compression(struct options *o, struct qcow2_header *h,
+                            GError **err)
+{
+    static const char *const names[] = {"zlib", "zstd", NULL};
+    int i = QCOW2_DEFLATE;
+    int rc = options_take_enum(o, "compression_type", names, &i, err);
+
+    h->compression = (enum qcow2_compression)i;
+    if (h->compression != QCOW2_DEFLATE) {
+        h->incompatible |= QCOW2_COMPRESSION;
+    }
+    return rc;
+}
+
+static int take_flags(struct options *o, struct qcow2_header *h, GError **err)
+{
+    g_autofree char *cipher = options_take(o, "encrypt.format");
+    bool lazy = false, extended = false, raw = false, encrypted = false;
+
+    if (options_take_bool(o, "lazy_refcounts", &lazy, err) < 0 ||
+        options_take_bool(o, "extended_l2", &extended, err) < 0 ||
+        options_take_bool(o, "data_file_raw", &raw, err) < 0 ||
+        options_take_bool(o, "encryption", &encrypted, err) < 0) {
+        return -EINVAL;
+    }
+    if (encrypted || cipher) {
+        return error_set(err, -EOPNOTSUPP,
+                         "images cannot be encrypted; leave out %s",
+                         cipher ? "encrypt.format" : "encryption");
+    }
+    h->compatible |= lazy ? QCOW2_LAZY_REFCOUNTS : 0;
+    h->incompatible |= extended ? QCOW2_EXTENDED_L2 : 0;
+    h->autoclear |= raw ? QCOW2_DATA_FILE_RAW : 0;
+    return 0;
+}
+
+int qcow2_take_prealloc(struct options *o, enum prealloc_mode *ret,
+                        GError **err)
+{
+    static const char *const names[] = {"off", "metadata", "falloc", "full",
+                                        NULL};
+    int i = PREALLOC_OFF;
+    int rc = options_take_enum(o, "preallocation", names, &i, err);
+
+    *ret = (enum prealloc_mode)i;
+    return rc;
+}
+
+static void take_files(struct options *o, struct qcow2_header *h)
+{
+    h->backing_name = options_take(o, "backing_file");
+    h->backing_format = options_take(o, "backing_fmt");
+    h->data_file = options_take(o, "data_file");
+    if (h->backing_name && !*h->backing_name) {
+        g_clear_pointer(&h->backing_name, g_free);
+    }
+    h->incompatible |= h->data_file ? QCOW2_DATA_FILE : 0;
+}
+
+/* -- Do they go together? ------------------------------------------------ */
+
+static int check_version(const struct qcow2_header *h, GError **err)
+{
+    const char *what = h->refcount_order != 4 ? "refcount_bits"
+                       : h->compatible        ? "lazy_refcounts"
+                       : h->compression       ? "compression_type"
+                       : h->data_file         ? "data_file"
+                       : h->incompatible      ? "extended_l2"
+                                              : NULL;
+
+    if (h->version == 2 && what) {
+        return error_set(err, -EINVAL,
+                         "%s needs compat=1.1; version 2 has no such thing",
+                         what);
+    }
+    return 0;
+}
+
+static int check_files(const struct qcow2_header *h,
+                       enum prealloc_mode prealloc, GError **err)
+{
+    bool extended = (h->incompatible & QCOW2_EXTENDED_L2) != 0;
+
+    if (h->backing_name && strlen(h->backing_name) > QCOW2_MAX_BACKING_NAME) {
+        return error_set(err, -EINVAL,
+                         "the name of a backing file can have %d bytes",
+                         QCOW2_MAX_BACKING_NAME);
+    }
+    if (h->backing_name && !h->backing_format) {
+        return error_set(err, -EINVAL,
+                         "backing_file is given without its format; add "
+                         "backing_fmt=raw or backing_fmt=qcow2 (-F)");
+    }
+    if (h->backing_format && !h->backing_name) {
+        return error_set(err, -EINVAL,
+                         "backing_fmt is given without backing_file");
+    }
+    if ((h->autoclear & QCOW2_DATA_FILE_RAW) && !h->data_file) {
+        return error_set(err, -EINVAL, "data_file_raw needs data_file");
+    }
+    if ((h->autoclear & QCOW2_DATA_FILE_RAW) && h->backing_name) {
+        return error_set(err, -EINVAL,
+                         "data_file_raw and backing_file exclude each other: "
+                         "the data file would not have what the backing file "
+                         "has");
+    }
+    if (prealloc != PREALLOC_OFF && h->backing_name && !extended) {
+        return error_set(err, -EINVAL,
+                         "preallocation with a backing_file needs "
+                         "extended_l2=on");
+    }
+    return 0;
+}
+
+static int check_header(const struct qcow2_header *h,
+                        enum prealloc_mode prealloc, GError **err)
+{
+    int rc = check_version(h, err);
+
+    if (rc == 0 && (h->incompatible & QCOW2_EXTENDED_L2) &&
+        h->cluster_bits < QCOW2_MIN_EXT_L2_BITS) {
+        return error_set(err, -EINVAL,
+                         "extended_l2 needs a cluster_size of 16k or more");
+    }
+    return rc ? rc : check_files(h, prealloc, err);
+}
+
+int qcow2_take_create_options(struct options *o, struct qcow2_header *ret,
+                              enum prealloc_mode *ret_prealloc, GError **err)
+{
+    int rc;
+
+    memset(ret, 0, sizeof(*ret));
+    take_files(o, ret);
+    if (take_compat(o, ret, err) < 0 || take_cluster_size(o, ret, err) < 0 ||
+        take_refcount_bits(o, ret, err) < 0 ||
+        take_compression(o, ret, err) < 0 || take_flags(o, ret, err) < 0 ||
+        qcow2_take_prealloc(o, ret_prealloc, err) < 0) {
+        rc = -EINVAL;
+    } else {
+        rc = check_header(ret, *ret_prealloc, err);
+    }
+    if (rc < 0) {
+        qcow2_header_fini(ret);
+    }
+    return rc;
+}
+
+/* -- The file ------------------------------------------------------------ */
+
+static struct node *co_fn open_leaf(const char *filename, GError **err)
+{
+    struct options *o = options_new();
+
+    options_set(o, "filename", filename);
+    return node_co_open(o, NODE_RDWR, err); /* yields */
+}
+
+/* Writes an image of 0 bytes. */
+static int co_fn write_empty_image(struct node *leaf, struct qcow2_header *h)
+{
+    int64_t cluster = qcow2_header_cluster_size(h);
+    uint8_t *buf = calloc(3, (size_t)cluster);
+    int rc;
+
+    if (!buf) {
+        return -ENOMEM;
+    }
+    h->reftable_offset = cluster;
+    h->reftable_clusters = 1;
+    rc = qcow2_header_serialise(h, buf);
+    store_be64(buf + cluster, (uint64_t)(2 * cluster));
+    for (int64_t i = 0; i < 3; i++) {
+        qcow2_refcount_store(buf + 2 * cluster, i, h->refcount_order, 1);
+    }
+    rc = rc ? rc : node_co_pwrite(leaf, 0, buf, 3 * cluster, 0); /* yields */
+    free(buf);
+    return rc;
+}
+
+static int co_fn write_image_to(const char *filename, struct qcow2_header *h,
+                                GError **err)
+{
+    struct node *leaf = open_leaf(filename, err); /* yields */
+    int rc, close_rc;
+
+    if (!leaf) {
+        return -EIO;
+    }
+    rc = write_empty_image(leaf, h); /* yields */
+    close_rc = node_co_unref(leaf);  /* yields */
+    rc = rc ? rc : close_rc;
+    if (rc == -ENOSPC) {
+        error_set_errno(err, rc,
+                        "%s: cannot write its header (names too long for the "
+                        "cluster_size, or no space)",
+                        filename);
+    } else if (rc < 0) {
+        error_set_errno(err, rc, "%s: cannot write its header", filename);
+    }
+    return rc;
+}
+
+/* Opens what was written and makes it as long as it is to be. */
+static int co_fn resize_image(const char *filename, int64_t bytes,
+                              enum prealloc_mode prealloc, GError **err)
+{
+    struct options *o = options_new();
+    struct node *node;
+    int rc, close_rc;
+
+    options_set(o, "driver", "qcow2");
+    node = node_co_open_file(filename, o, NODE_RDWR | NODE_NO_BACKING, err);
+    if (!node) {
+        return -EIO;
+    }
+    rc = bytes > 0 ? node_co_truncate(node, bytes, prealloc, 0, err) : 0;
+    close_rc = node_co_unref(node); /* yields */
+    if (rc == 0 && close_rc < 0) {
+        rc = error_set_errno(err, close_rc, "%s: cannot write it", filename);
+    }
+    return rc;
+}
+
+/* -- Everything ---------------------------------------------------------- */
+
+static int co_fn backing_size(const char *filename,
+                              const struct qcow2_header *h, int64_t *ret,
+                              GError **err)
+{
+    g_autofree char *path = NULL;
+    struct options *o;
+    struct node *node;
+
+    if (!h->backing_name) {
+        return error_set(err, -EINVAL,
+                         "%s: needs a size; only with a backing_file it can be "
+                         "left out",
+                         filename);
+    }
+    path = qcow2_resolve_name(filename, h->backing_name);
+    o = options_new();
+    options_set(o, "driver", h->backing_format);
+    node = node_co_open_file(path, o, 0, err); /* yields */
+    if (!node) {
+        return -EIO;
+    }
+    *ret = node_length(node);
+    return node_co_unref(node); /* yields */
+}
+
+static int co_fn create_data_file(const char *filename, int64_t bytes,
+                                  const struct qcow2_header *h, GError **err)
+{
+    g_autofree char *path = NULL;
+    g_autoptr(options) none = options_new();
+
+    if (!h->data_file) {
+        return 0;
+    }
+    path = qcow2_resolve_name(filename, h->data_file);
+    return node_co_create_file(path, bytes, none, err); /* yields */
+}
+
+static bool is_there(const char *filename)
+{
+    struct stat st;
+
+    return lstat(filename, &st) == 0;
+}
+
+static int co_fn create(const char *filename, int64_t bytes,
+                        struct qcow2_header *h, enum prealloc_mode prealloc,
+                        struct options *opts, GError **err)
+{
+    bool was_there = is_there(filename);
+    int rc = 0;
+
+    if (bytes < 0) {
+        rc = backing_size(filename, h, &bytes, err); /* yields */
+    }
+    bytes = align_up(bytes, SECTOR);
+    rc = rc ? rc : create_data_file(filename, bytes, h, err);
+    rc = rc ? rc : node_co_create_file(filename, 0, opts, err);
+    rc = rc ? rc : write_image_to(filename, h, err);
+    rc = rc ? rc : resize_image(filename, bytes, prealloc, err);
+    if (rc < 0 && !was_there) {
+        (void)unlink(filename);
+    }
+    return rc;
+}
+
+int co_fn qcow2_co_create(const char *filename, int64_t bytes,
+                          struct options *opts, GError **err)
+{
+    enum prealloc_mode prealloc;
+    struct qcow2_header h;
+    int rc;
+
+    if (bytes > BLOCK_MAX_LENGTH - SECTOR) {
+        return error_set(err, -EFBIG, "%s: %" PRId64 " bytes are too many",
+                         filename, bytes);
+    }
+    rc = qcow2_take_create_options(opts, &h, &prealloc, err);
+    if (rc == 0) {
+        rc = create(filename, bytes, &h, prealloc, opts, err); /* yields */
+        qcow2_header_fini(&h);
+    }
+    return rc;
+}

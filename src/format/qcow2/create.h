@@ -1,0 +1,25 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * create: the options of new images, for create, measure and amend.
+ */
+#ifndef FORMAT_QCOW2_CREATE_H
+#define FORMAT_QCOW2_CREATE_H
+
+#include <glib.h>
+
+#include "base/compiler.h"
+#include "base/options.h"
+#include "block/block.h"
+#include "format/qcow2/header.h"
+
+/* Takes all options of create but the size out of @o, checks that they go
+ * together, and makes a header of them that has no tables yet.  To be emptied
+ * with qcow2_header_fini(); on failure it is. */
+nodiscard int qcow2_take_create_options(struct options *o,
+                                        struct qcow2_header *ret,
+                                        enum prealloc_mode *ret_prealloc,
+                                        GError **err);
+int qcow2_take_prealloc(struct options *o, enum prealloc_mode *ret,
+                        GError **err);
+
+#endif /* FORMAT_QCOW2_CREATE_H */

@@ -1,0 +1,175 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * disk: the file below as such, the header in it, and the marks that say what
+ * state the image is in.
+ */
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/log.h"
+#include "format/qcow2/qcow2.h"
+
+#define INCOMPATIBLE_OFFSET 72 /* of that field in the header */
+
+/* -- Reading and writing ------------------------------------------------- */
+
+int co_fn qcow2_co_read_file(struct node *node, int64_t offset,
+                             const struct iovs *dst)
+{
+    int64_t there = max_i64(node_length(node) - offset, 0);
+    struct iovec *iov;
+    struct iovs part;
+    int rc;
+
+    if (likely(dst->bytes <= there)) {
+        return node_co_preadv(node, offset, dst, 0); /* yields */
+    }
+    iovs_memset(dst, there, 0, dst->bytes - there);
+    if (there == 0) {
+        return 0;
+    }
+    iov = malloc((size_t)dst->n * sizeof(*iov));
+    if (!iov) {
+        return -ENOMEM;
+    }
+    part = iovs_of(iov, iovs_slice(dst, 0, there, iov));
+    rc = node_co_preadv(node, offset, &part, 0); /* yields */
+    free(iov);
+    return rc;
+}
+
+int co_fn qcow2_co_read_table(struct qcow2 *s, int64_t offset, void *buf,
+                              int64_t bytes)
+{
+    struct iovec iov;
+    struct iovs dst = iovs_one(&iov, buf, bytes);
+
+    return qcow2_co_read_file(s->file, offset, &dst); /* yields */
+}
+
+int co_fn qcow2_co_write_table(struct qcow2 *s, int64_t offset, const void *buf,
+                               int64_t bytes)
+{
+    return node_co_pwrite(s->file, offset, buf, bytes, 0); /* yields */
+}
+
+int co_fn qcow2_co_reach(struct qcow2 *s, int64_t end)
+{
+    int rc;
+
+    if ((node_driver(s->file)->traits & DRIVER_GROWS) ||
+        end <= node_length(s->file)) {
+        return 0;
+    }
+    /* Slightly more than needed, so that not each cluster does this. */
+    rc = node_co_truncate(s->file, align_up(end, max_i64(s->cluster_size, MiB)),
+                          PREALLOC_OFF, 0, NULL); /* yields */
+    return rc == -EOPNOTSUPP ? -ENOSPC : rc;
+}
+
+/* -- The header ---------------------------------------------------------- */
+
+int co_fn qcow2_co_write_header(struct qcow2 *s)
+{
+    uint8_t *buf = malloc((size_t)s->cluster_size);
+    int rc = buf ? qcow2_header_serialise(&s->header, buf) : -ENOMEM;
+
+    if (rc == 0) {
+        rc = qcow2_co_write_table(s, 0, buf, s->cluster_size); /* yields */
+    }
+    free(buf);
+    return rc;
+}
+
+/* What the header is to say while the image is being written to. */
+static bool mark_header(struct qcow2 *s)
+{
+    uint64_t autoclear = s->header.autoclear & QCOW2_DATA_FILE_RAW;
+    uint64_t incompatible = s->header.incompatible;
+    bool same;
+
+    if (s->lazy) {
+        incompatible |= QCOW2_DIRTY;
+    }
+    same = autoclear == s->header.autoclear &&
+           incompatible == s->header.incompatible;
+    s->header.autoclear = autoclear;
+    s->header.incompatible = incompatible;
+    return !same;
+}
+
+static int co_fn begin_change(struct qcow2 *s)
+{
+    struct qcow2_header old = s->header;
+    int rc = 0;
+
+    /* Tables at the end may be shorter than the sectors we write.  A file that
+     * cannot be longer is a device, and long enough. */
+    (void)!qcow2_co_reach(s, cluster_up(s, node_length(s->file))); /* yields */
+    if (mark_header(s)) {
+        rc = qcow2_co_write_header(s);         /* yields */
+        rc = rc ? rc : node_co_flush(s->file); /* yields */
+    }
+    if (rc < 0) {
+        s->header.autoclear = old.autoclear;
+        s->header.incompatible = old.incompatible;
+    }
+    return rc;
+}
+
+int co_fn qcow2_co_begin_change(struct qcow2 *s)
+{
+    int rc = 0;
+
+    if (unlikely(atomic_load(&s->corrupt))) {
+        return -EIO;
+    }
+    if (likely(atomic_load(&s->changed))) {
+        return 0;
+    }
+    co_mutex_lock(&s->meta); /* yields */
+    if (!atomic_load(&s->changed)) {
+        rc = begin_change(s); /* yields */
+        atomic_store(&s->changed, rc == 0);
+    }
+    co_mutex_unlock(&s->meta);
+    return rc;
+}
+
+/* -- Corruption ---------------------------------------------------------- */
+
+/* Sets the bit on disk; if that fails it is found again next time. */
+static void co_fn mark_corrupt(struct qcow2 *s)
+{
+    uint8_t bits[8];
+
+    if (s->header.version < 3 || node_is_rdonly(s->node)) {
+        return;
+    }
+    s->header.incompatible |= QCOW2_CORRUPT;
+    store_be64(bits, s->header.incompatible);
+    if (node_co_pwrite(s->file, INCOMPATIBLE_OFFSET, bits, sizeof(bits), 0) ==
+        0) {
+        (void)!node_co_flush(s->file); /* yields */
+    }
+}
+
+int co_fn qcow2_co_set_corrupt(struct qcow2 *s, const char *format, ...)
+{
+    g_autofree char *text = NULL;
+    va_list ap;
+
+    if (atomic_exchange(&s->corrupt, true)) {
+        return -EIO;
+    }
+    va_start(ap, format);
+    text = g_strdup_vprintf(format, ap);
+    va_end(ap);
+    mark_corrupt(s); /* yields */
+    /* No caller can pass this on: whoever wrote gets a plain I/O error. */
+    log_error("%s: is corrupt: %s; nothing more is written to it until "
+              "'check -r all' has repaired it",
+              node_filename(s->node), text);
+    return -EIO;
+}

@@ -1,0 +1,47 @@
+/* SPDX-License-Identifier: MIT */
+
+#include "format/qcow2/driver.h"
+
+#include "format/qcow2/qcow2.h"
+
+static int qcow2_probe(const uint8_t *head, size_t n, const char *filename)
+{
+    return qcow2_header_probe(head, n) ? 100 : 0;
+}
+
+static void qcow2_limits(struct node *node, struct node_limits *limits)
+{
+    const struct qcow2 *s = qcow2_of(node);
+
+    limits->opt_transfer = max_i64(limits->opt_transfer, s->cluster_size);
+    limits->discard_align = s->cluster_size;
+}
+
+const struct driver driver_qcow2 = {
+    .name = "qcow2",
+    .state_size = sizeof(struct qcow2),
+    .write_flags = REQ_WRITE_COMPRESSED | REQ_WRITE_UNCHANGED,
+    .zeroes_flags = REQ_MAY_UNMAP | REQ_NO_FALLBACK,
+    .image = &qcow2_image_ops,
+    .probe = qcow2_probe,
+    .co_open = qcow2_co_open,
+    .co_close = qcow2_co_close,
+    .limits = qcow2_limits,
+    .co_preadv = qcow2_co_preadv,
+    .co_pwritev = qcow2_co_pwritev,
+    .co_pwrite_zeroes = qcow2_co_pwrite_zeroes,
+    .co_pdiscard = qcow2_co_pdiscard,
+    .co_flush_to_os = qcow2_co_flush_to_os,
+    .co_block_status = qcow2_co_block_status,
+    .co_truncate = qcow2_co_truncate,
+};
+
+const struct image_ops qcow2_image_ops = {
+    .options = qcow2_options,
+    .co_create = qcow2_co_create,
+    .co_measure = qcow2_co_measure,
+    .co_info = qcow2_co_info,
+    .info_json = qcow2_info_json,
+    .co_change_backing = qcow2_co_change_backing,
+    .co_make_empty = qcow2_co_make_empty,
+};

@@ -1,0 +1,127 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * read: from the mapping to the data.
+ */
+#include <errno.h>
+#include <stdlib.h>
+
+#include "format/qcow2/fan.h"
+#include "format/qcow2/qcow2.h"
+
+/* What the backing file has there; without one, and behind it, zeroes. */
+static int co_fn read_backing(struct qcow2 *s, int64_t offset,
+                              const struct iovs *dst)
+{
+    struct node *backing = node_child(s->node, "backing");
+
+    if (!backing || offset >= node_length(backing)) {
+        iovs_memset(dst, 0, 0, dst->bytes);
+        return 0;
+    }
+    return qcow2_co_read_file(backing, offset, dst); /* yields */
+}
+
+/* Reads guest bytes at @offset, all of which @e describes, into @dst. */
+static int co_fn read_extent(struct qcow2 *s, const struct extent *e,
+                             int64_t offset, const struct iovs *dst)
+{
+    switch (e->kind) {
+    case QCOW2_HOLE:
+    case QCOW2_HOLE_ALLOC:
+        return read_backing(s, offset, dst); /* yields */
+    case QCOW2_ZEROES:
+    case QCOW2_ZEROES_ALLOC:
+        iovs_memset(dst, 0, 0, dst->bytes);
+        return 0;
+    case QCOW2_DATA:
+        return qcow2_co_read_file(s->data, e->host, dst); /* yields */
+    case QCOW2_PACKED:
+        return qcow2_co_read_packed(s, e, offset & (s->cluster_size - 1), dst);
+    case QCOW2_BROKEN:
+        break;
+    }
+    return -EIO;
+}
+
+/* One of several extents of a request. */
+struct read_part {
+    struct qcow2 *s;
+    struct extent e;
+    int64_t offset;
+    struct iovs dst;
+    struct iovec iov[];
+};
+
+static int co_fn read_part(void *opaque)
+{
+    struct read_part *p = opaque;
+    int rc = read_extent(p->s, &p->e, p->offset, &p->dst); /* yields */
+
+    free(p);
+    return rc;
+}
+
+static struct read_part *read_part_new(struct qcow2 *s, const struct extent *e,
+                                       int64_t offset, const struct iovs *dst,
+                                       int64_t at)
+{
+    int n = iovs_count(dst, at, e->bytes);
+    struct read_part *p = malloc(sizeof(*p) + (size_t)n * sizeof(p->iov[0]));
+
+    if (p) {
+        p->s = s;
+        p->e = *e;
+        p->offset = offset;
+        p->dst = iovs_of(p->iov, iovs_slice(dst, at, e->bytes, p->iov));
+    }
+    return p;
+}
+
+/* Reads a range of several extents, the first of which is @e. */
+static int co_fn read_parts(struct qcow2 *s, struct extent *e, int64_t offset,
+                            const struct iovs *dst)
+{
+    struct fan fan = {.running = 0};
+    int rc = 0, fan_rc;
+
+    for (int64_t at = 0; at < dst->bytes && rc == 0 && fan.rc == 0;
+         at += e->bytes) {
+        struct read_part *p;
+
+        if (at > 0) {
+            rc = qcow2_co_map(s, offset + at, dst->bytes - at, e); /* yields */
+            if (rc < 0) {
+                break;
+            }
+        }
+        p = read_part_new(s, e, offset + at, dst, at);
+        if (p) {
+            fan_start(&fan, read_part, p); /* yields */
+        }
+        rc = p ? 0 : -ENOMEM;
+    }
+    fan_rc = fan_finish(&fan); /* yields */
+    return rc ? rc : fan_rc;
+}
+
+int co_fn qcow2_co_read(struct qcow2 *s, int64_t offset, const struct iovs *dst)
+{
+    struct extent e;
+    int rc = qcow2_co_map(s, offset, dst->bytes, &e); /* yields */
+
+    if (rc < 0) {
+        return rc;
+    }
+    if (likely(e.bytes == dst->bytes)) {
+        return read_extent(s, &e, offset, dst); /* yields */
+    }
+    return read_parts(s, &e, offset, dst); /* yields */
+}
+
+int co_fn qcow2_co_preadv(struct node *node, int64_t offset,
+                          const struct iovs *dst)
+{
+    struct qcow2 *s = qcow2_of(node);
+
+    return s->encrypted ? -EOPNOTSUPP : qcow2_co_read(s, offset, dst);
+}

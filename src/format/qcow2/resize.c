@@ -1,0 +1,418 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * resize: a longer or a shorter disk.
+ *
+ * Longer: the L1 table gets room first, then clusters are preallocated if they
+ * are to be, then the size in the header changes.  What the disk gains reads
+ * as zeroes, also where the last cluster has old data behind the end of the
+ * disk or where the backing file is longer than the disk was.
+ *
+ * Shorter: the size changes last as well, after clusters behind it were given
+ * back; then the end of the file is cut off.
+ */
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/error.h"
+#include "format/qcow2/qcow2.h"
+
+#define SECTOR 512
+
+/* -- The L1 table -------------------------------------------------------- */
+
+static int co_fn write_l1(struct qcow2 *s, int64_t offset, uint32_t entries)
+{
+    int64_t bytes = cluster_up(s, (int64_t)entries * 8);
+    uint8_t *buf = calloc(1, (size_t)bytes);
+    int rc;
+
+    if (!buf) {
+        return -ENOMEM;
+    }
+    for (uint32_t i = 0; i < entries; i++) {
+        store_be64(buf + (size_t)i * 8, qcow2_l1_get(s, i));
+    }
+    rc = qcow2_co_reach(s, offset + bytes);
+    rc = rc ? rc : qcow2_co_write_table(s, offset, buf, bytes); /* yields */
+    free(buf);
+    return rc ? rc : node_co_flush(s->file); /* yields */
+}
+
+static int co_fn name_l1(struct qcow2 *s, int64_t offset, uint32_t entries)
+{
+    struct qcow2_header old = s->header;
+    int rc;
+
+    s->header.l1_offset = offset;
+    s->header.l1_entries = entries;
+    rc = qcow2_co_write_header(s);         /* yields */
+    rc = rc ? rc : node_co_flush(s->file); /* yields */
+    if (rc < 0) {
+        s->header.l1_offset = old.l1_offset;
+        s->header.l1_entries = old.l1_entries;
+    }
+    return rc;
+}
+
+static int co_fn grow_l1_at(struct qcow2 *s, int64_t offset, uint32_t entries)
+{
+    int64_t bytes = (int64_t)entries * 8;
+    int rc = qcow2_co_guard_new(s, offset, bytes, GUARD_L1);
+
+    /* Nothing in the table may be ahead of what it refers to, and nobody may
+     * be writing the old one. */
+    rc = rc ? rc : qcow2_co_write_counts(s); /* yields */
+    if (rc < 0) {
+        return rc;
+    }
+    co_mutex_lock(&s->writeback); /* yields */
+    rc = write_l1(s, offset, entries);
+    rc = rc ? rc : qcow2_set_l1_size(s, entries);
+    rc = rc ? rc : name_l1(s, offset, entries); /* yields */
+    co_mutex_unlock(&s->writeback);
+    return rc;
+}
+
+int co_fn qcow2_co_grow_l1(struct qcow2 *s, uint32_t entries)
+{
+    int64_t old_offset = s->header.l1_offset;
+    int64_t old_bytes = (int64_t)s->header.l1_entries * 8;
+    int64_t clusters = clusters_of(s, (int64_t)entries * 8);
+    int64_t offset;
+    int rc;
+
+    if (entries <= s->header.l1_entries) {
+        return 0;
+    }
+    rc = qcow2_co_alloc_run(s, clusters, &offset); /* yields */
+    if (rc < 0) {
+        return rc;
+    }
+    rc = grow_l1_at(s, offset, entries); /* yields */
+    if (rc < 0) {
+        guard_remove(s->guard, offset, (int64_t)entries * 8);
+        qcow2_co_unalloc(s, offset, clusters); /* yields */
+    } else if (old_bytes > 0) {
+        guard_remove(s->guard, old_offset, old_bytes);
+        qcow2_co_unalloc(s, old_offset, clusters_of(s, old_bytes));
+    }
+    return rc;
+}
+
+/* -- Preallocation ------------------------------------------------------- */
+
+#define ZERO_STEP MiB
+
+static int co_fn write_host_zeroes(struct qcow2 *s, int64_t host, int64_t bytes)
+{
+    int64_t step = min_i64(bytes, ZERO_STEP);
+    void *buf = node_try_alloc(s->data, step);
+    int rc = buf ? 0 : -ENOMEM;
+
+    if (buf) {
+        memset(buf, 0, (size_t)step);
+    }
+    while (bytes > 0 && rc == 0) {
+        int64_t n = min_i64(bytes, step);
+
+        rc = node_co_pwrite(s->data, host, buf, n, 0); /* yields */
+        host += n;
+        bytes -= n;
+    }
+    free(buf);
+    return rc;
+}
+
+/* Gives clusters that were allocated at @host what @how promises. */
+static int co_fn fill_host(struct qcow2 *s, int64_t host, int64_t bytes,
+                           bool fresh, enum prealloc_mode how)
+{
+    int rc = 0;
+
+    if (s->external) {
+        return 0; /* it was resized as a whole */
+    }
+    if (how == PREALLOC_FULL) {
+        return write_host_zeroes(s, host, bytes); /* yields */
+    }
+    if (!fresh) {
+        rc = node_co_pwrite_zeroes(s->file, host, bytes, 0); /* yields */
+    } else if (node_length(s->file) < host + bytes) {
+        rc = node_co_truncate(s->file, host + bytes, PREALLOC_OFF, 0, NULL);
+    }
+    if (rc == 0 && how == PREALLOC_FALLOC) {
+        rc = node_co_allocate(s->file, host, bytes); /* yields */
+    }
+    return rc;
+}
+
+/* Maps those of @n clusters from guest offset @offset on that are not mapped
+ * yet to clusters from @host on.  All of them are holes. */
+static int map_clusters(struct qcow2 *s, const struct l2_ref *ref, int64_t n,
+                        int64_t host)
+{
+    /* A backing file still shines through: that takes subclusters. */
+    bool shines = node_child(s->node, "backing") || s->header.backing_name;
+    uint8_t *data;
+
+    (void)slice_lock(ref->slice);
+    data = slice_edit_locked(ref->slice);
+    for (int64_t i = 0; data && i < n; i++) {
+        struct qcow2_entry e = {
+            .l2 = (uint64_t)(host + (i << s->cluster_bits)) | QCOW2_COPIED,
+            .bitmap = s->entry.extended && !shines ? QCOW2_ALL_ALLOC : 0,
+        };
+
+        l2_store(s, data, ref->index + (int)i, e);
+    }
+    slice_unlock(ref->slice);
+    return data ? 0 : -ENOMEM;
+}
+
+/* Preallocates clusters of one slice.  Returns how many bytes. */
+static int64_t co_fn preallocate_some(struct qcow2 *s, int64_t offset,
+                                      int64_t bytes, enum prealloc_mode how)
+{
+    struct l2_ref ref = {.slice = NULL};
+    int64_t host = offset;
+    int64_t n = clusters_of(s, bytes);
+    bool fresh = false;
+    int rc;
+
+    co_mutex_lock(&s->meta); /* yields */
+    rc = qcow2_co_l2_get(s, offset, true, &ref);
+    if (rc == 0) {
+        n = min_i64(n, ref.end - ref.index);
+    }
+    if (rc == 0 && !s->external) {
+        n = qcow2_co_alloc(s, n, &host, &fresh); /* yields */
+        rc = n < 0 ? (int)n : 0;
+    }
+    co_mutex_unlock(&s->meta);
+    rc = rc ? rc : fill_host(s, host, n << s->cluster_bits, fresh, how);
+    rc = rc ? rc : map_clusters(s, &ref, n, host);
+    l2_ref_put(&ref);
+    return rc ? rc : n << s->cluster_bits;
+}
+
+static int co_fn preallocate(struct qcow2 *s, int64_t offset, int64_t end,
+                             enum prealloc_mode how)
+{
+    while (offset < end) {
+        int64_t n = preallocate_some(s, offset, end - offset, how);
+
+        if (n < 0) {
+            return (int)n;
+        }
+        offset += n;
+    }
+    return 0;
+}
+
+/* -- Longer -------------------------------------------------------------- */
+
+/* The bytes behind the old end of the disk that may not be zeroes. */
+static int co_fn zero_gained(struct qcow2 *s, int64_t old, int64_t length)
+{
+    const struct node *backing = node_child(s->node, "backing");
+    int64_t end = cluster_up(s, old);
+
+    if (backing) {
+        end = max_i64(end, node_length(backing));
+    }
+    end = min_i64(end, length);
+    if (end <= old || qcow2_co_is_zero(s, old, end - old)) {
+        return 0;
+    }
+    return qcow2_co_zero(s, old, end - old, 0); /* yields */
+}
+
+static int co_fn resize_data_file(struct qcow2 *s, int64_t length,
+                                  enum prealloc_mode prealloc, GError **err)
+{
+    if (!s->external || node_length(s->data) == length) {
+        return 0;
+    }
+    if (prealloc == PREALLOC_METADATA || length < node_length(s->data)) {
+        prealloc = PREALLOC_OFF;
+    }
+    return node_co_truncate(s->data, length, prealloc, 0, err); /* yields */
+}
+
+static int co_fn grow(struct qcow2 *s, int64_t old, int64_t length,
+                      enum prealloc_mode prealloc, GError **err)
+{
+    int64_t entries = qcow2_l1_entries_for(&s->header, length);
+    int rc;
+
+    if (entries > QCOW2_MAX_L1_BYTES / 8) {
+        return error_set(err, -EFBIG,
+                         "%s: %" PRId64
+                         " bytes are too many for clusters of %" PRId64
+                         "; create it with a larger cluster_size",
+                         node_filename(s->node), length, s->cluster_size);
+    }
+    rc = resize_data_file(s, length, prealloc, err); /* yields */
+    if (rc < 0) {
+        return rc;
+    }
+    co_mutex_lock(&s->meta);                     /* yields */
+    rc = qcow2_co_grow_l1(s, (uint32_t)entries); /* yields */
+    co_mutex_unlock(&s->meta);
+    rc = rc ? rc : zero_gained(s, old, length); /* yields */
+    if (rc == 0 && prealloc != PREALLOC_OFF) {
+        rc = preallocate(s, cluster_up(s, old), length, prealloc);
+    }
+    rc = rc ? rc : qcow2_co_flush_all(s); /* yields */
+    if (rc < 0) {
+        return error_set_errno(err, rc, "%s: cannot make it longer",
+                               node_filename(s->node));
+    }
+    return 0;
+}
+
+/* -- Shorter ------------------------------------------------------------- */
+
+/* Frees L2 tables of which nothing is left. */
+static void co_fn drop_tables(struct qcow2 *s, int64_t length)
+{
+    int64_t first = qcow2_l1_entries_for(&s->header, length);
+
+    co_mutex_lock(&s->meta); /* yields */
+    co_mutex_lock(&s->writeback);
+    for (int64_t i = first; i < s->header.l1_entries; i++) {
+        uint64_t e = qcow2_l1_get(s, i);
+
+        if (e) {
+            int64_t table = (int64_t)(e & QCOW2_OFFSET_MASK);
+
+            qcow2_l1_set(s, i, 0);
+            if (e & QCOW2_COPIED) {
+                cache_forget(s->l2_cache, table, s->cluster_size);
+            }
+            qcow2_free(s, table, s->cluster_size, QCOW2_FREE_OTHER);
+        }
+    }
+    co_mutex_unlock(&s->writeback);
+    co_mutex_unlock(&s->meta);
+}
+
+/* Cuts off what no cluster in use reaches.  Returns 0, or an error that only
+ * means that the file stays longer than it could be. */
+static int co_fn cut_file(struct qcow2 *s)
+{
+    int64_t clusters = clusters_of(s, node_length(s->file));
+    uint64_t count = 0;
+    int rc = 0;
+
+    co_mutex_lock(&s->meta); /* yields */
+    while (rc == 0 && clusters > 1) {
+        rc = qcow2_co_refcount(s, clusters - 1, &count); /* yields */
+        if (rc < 0 || count > 0) {
+            break;
+        }
+        clusters--;
+    }
+    if (rc == 0 && clusters << s->cluster_bits < node_length(s->file)) {
+        rc = node_co_truncate(s->file, clusters << s->cluster_bits,
+                              PREALLOC_OFF, 0, NULL); /* yields */
+    }
+    co_mutex_unlock(&s->meta);
+    return rc;
+}
+
+static int co_fn shrink(struct qcow2 *s, int64_t old, int64_t length,
+                        GError **err)
+{
+    int64_t first = cluster_up(s, length);
+    int rc = 0;
+
+    if (first < old) {
+        rc = qcow2_co_unmap(s, first, old - first, QCOW2_FREE_REQUEST);
+    }
+    rc = rc ? rc : qcow2_co_flush_all(s); /* yields */
+    if (rc == 0) {
+        drop_tables(s, length);     /* yields */
+        rc = qcow2_co_flush_all(s); /* yields */
+    }
+    if (rc < 0) {
+        return error_set_errno(err, rc, "%s: cannot make it shorter",
+                               node_filename(s->node));
+    }
+    return resize_data_file(s, length, PREALLOC_OFF, err); /* yields */
+}
+
+/* -- Either -------------------------------------------------------------- */
+
+static int check_resize(struct qcow2 *s, int64_t length, GError **err)
+{
+    const char *filename = node_filename(s->node);
+
+    if (length % SECTOR != 0) {
+        return error_set(err, -EINVAL,
+                         "%s: a size of %" PRId64
+                         " bytes is no multiple of 512",
+                         filename, length);
+    }
+    if (s->header.version == 2 && s->header.n_snapshots > 0) {
+        return error_set(err, -EOPNOTSUPP,
+                         "%s: has snapshots, which in version 2 all have the "
+                         "same size; amend it to compat=1.1 first",
+                         filename);
+    }
+    if (s->header.bitmaps.n > 0) {
+        return error_set(err, -EOPNOTSUPP,
+                         "%s: has bitmaps, which cannot be resized; remove "
+                         "them first",
+                         filename);
+    }
+    return 0;
+}
+
+static int co_fn set_size(struct qcow2 *s, int64_t length, GError **err)
+{
+    int64_t old = s->header.size;
+    int rc;
+
+    co_mutex_lock(&s->meta); /* yields */
+    s->header.size = length;
+    rc = qcow2_co_write_header(s);         /* yields */
+    rc = rc ? rc : node_co_flush(s->file); /* yields */
+    if (rc < 0) {
+        s->header.size = old;
+        error_set_errno(err, rc, "%s: cannot write its header",
+                        node_filename(s->node));
+    } else {
+        node_set_length(s->node, length);
+    }
+    co_mutex_unlock(&s->meta);
+    return rc;
+}
+
+int co_fn qcow2_co_truncate(struct node *node, int64_t length,
+                            enum prealloc_mode prealloc, unsigned flags,
+                            GError **err)
+{
+    struct qcow2 *s = qcow2_of(node);
+    int64_t old = s->header.size;
+    int rc = check_resize(s, length, err);
+
+    if (rc < 0) {
+        return rc;
+    }
+    rc = qcow2_co_begin_change(s); /* yields */
+    if (rc < 0) {
+        return error_set_errno(err, rc, "%s", node_filename(node));
+    }
+    if (s->data_raw && prealloc == PREALLOC_OFF) {
+        prealloc = PREALLOC_METADATA; /* all of it is seen in that file */
+    }
+    rc = length > old ? grow(s, old, length, prealloc, err)
+                      : shrink(s, old, length, err); /* yields */
+    rc = rc ? rc : set_size(s, length, err);         /* yields */
+    if (rc == 0 && length < old) {
+        (void)cut_file(s); /* yields */
+    }
+    return rc;
+}

@@ -1,0 +1,78 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * qcow2: what is written is read again, whatever kind of cluster it meets, and
+ * the image stays consistent.
+ */
+#include <string.h>
+
+#include "qcow2-rig.h"
+
+#define DISK (8 * MiB)
+
+static const char *const formats[] = {
+    "compat=1.1",
+    "compat=0.10",
+    "cluster_size=512",
+    "cluster_size=2M",
+    "extended_l2=on",
+    "extended_l2=on,cluster_size=16k",
+    "refcount_bits=1",
+    "refcount_bits=64,cluster_size=512",
+    "refcount_bits=8,cluster_size=4096,compression_type=zstd",
+    "lazy_refcounts=on",
+    "preallocation=metadata",
+    "preallocation=falloc,cluster_size=4096",
+    "data_file=data.raw",
+    "data_file=data.raw,data_file_raw=on",
+};
+
+static void test_write_and_read(gconstpointer opaque)
+{
+    const char *how = opaque;
+    struct node *node;
+
+    rig_create("a.qcow2", DISK, how);
+    rig_check("a.qcow2");
+    node = rig_open("a.qcow2", NULL, NODE_RDWR | NODE_UNMAP);
+    rig_expect(node, 0, DISK, 0);
+    g_assert_cmpint(rig_write(node, 0, 4096, 1, 0), ==, 0);
+    g_assert_cmpint(rig_write(node, 100000, 300000, 2, 0), ==, 0);
+    g_assert_cmpint(rig_write(node, 150001, 1, 3, 0), ==, 0);
+    g_assert_cmpint(rig_write(node, DISK - 10, 10, 4, 0), ==, 0);
+    g_assert_cmpint(rig_zero(node, 200000, 150000, REQ_MAY_UNMAP), ==, 0);
+    g_assert_cmpint(rig_zero(node, 350000, 1000, 0), ==, 0);
+    g_assert_cmpint(rig_write(node, 300000, 10, 5, 0), ==, 0);
+    g_assert_cmpint(rig_close(node), ==, 0);
+    rig_check("a.qcow2");
+
+    node = rig_open("a.qcow2", NULL, 0);
+    rig_expect(node, 0, 4096, 1);
+    rig_expect(node, 4096, 100000 - 4096, 0);
+    rig_expect(node, 100000, 50001, 2);
+    rig_expect(node, 150001, 1, 3);
+    rig_expect(node, 150002, 200000 - 150002, 2);
+    rig_expect(node, 200000, 100000, 0);
+    rig_expect(node, 300000, 10, 5);
+    rig_expect(node, 300010, 51000 - 10, 0);
+    rig_expect(node, 351000, 49000, 2);
+    rig_expect(node, 400000, DISK - 10 - 400000, 0);
+    rig_expect(node, DISK - 10, 10, 4);
+    g_assert_cmpint(rig_close(node), ==, 0);
+}
+
+int main(int argc, char **argv)
+{
+    int rc;
+
+    g_test_init(&argc, &argv, NULL);
+    rig_init();
+    for (size_t i = 0; i < G_N_ELEMENTS(formats); i++) {
+        g_autofree char *name =
+            g_strdup_printf("/qcow2-io/write-and-read/%s", formats[i]);
+
+        g_test_add_data_func(name, formats[i], test_write_and_read);
+    }
+    rc = g_test_run();
+    rig_fini();
+    return rc;
+}

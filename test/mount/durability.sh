@@ -15,7 +15,7 @@ tracer=
 # trace [STRACE-OPTION...]: follows the daemon of $mnt from now on
 trace()
 {
-    : >"$log" >"$tmp/strace.err"
+    true | tee "$log" >"$tmp/strace.err"
     seen=0
     strace -f -o "$log" -p "$(info .pid)" "$@" \
         -e trace=io_submit,pwrite64,pwritev,pwritev2,fdatasync,fsync,fallocate \
@@ -141,6 +141,7 @@ check cache=unsafe,aio=threads write write write ''
 # -- A call returns when what it waits for is done, not when it is begun
 
 # takes MS COMMAND...: COMMAND takes at least so long
+# shellcheck disable=SC2317 # called by ok
 takes()
 {
     local ms=$1 begin

@@ -69,7 +69,7 @@ COBLK_API COBLK_NODISCARD int coblk_backend_open_blocking(
 /*
  * Waits for requests under way, flushes, closes and frees @be, whatever it
  * returns; NULL is fine.  Nobody may begin a request any more.  Returns 0, or
- * the first error of a write that no flush has reported: data may be lost.
+ * the first error that a write or a flush of @be has had: data may be lost.
  */
 COBLK_API int coblk_backend_co_close(struct coblk_backend *be);
 COBLK_API int coblk_backend_close_blocking(struct coblk_backend *be);

@@ -125,6 +125,8 @@ static void register_builtin(void)
     driver_register(&driver_file);
     driver_register(&driver_host_device);
     driver_register(&driver_null);
+    driver_register(&driver_null_co);
+    driver_register(&driver_null_aio);
     driver_register(&driver_raw);
     driver_register(&driver_qcow2);
 }

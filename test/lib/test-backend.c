@@ -233,6 +233,7 @@ struct mem {
 
 static struct {
     int reads, writes, flushes, closes;
+    int fail_writes; /* what they return */
 } calls;
 
 static int mem_co_open(struct coblk_node *node, struct coblk_options *opts,
@@ -302,6 +303,9 @@ static int mem_co_writev(struct coblk_node *node, int64_t offset,
     struct mem *m = coblk_node_state(node);
 
     assert_aligned(node, offset, iov, n, bytes);
+    if (calls.fail_writes) {
+        return calls.fail_writes;
+    }
     calls.writes++;
     for (int i = 0; i < n; i++) {
         memcpy(m->data + offset, iov[i].iov_base, iov[i].iov_len);
@@ -421,6 +425,24 @@ static void test_own_leaf(void)
     g_assert_cmpint(calls.closes, ==, 1);
 }
 
+/* What went wrong with a write is still known at the end. */
+static void test_failed_write(void)
+{
+    struct coblk_backend *be;
+
+    memset(&calls, 0, sizeof(calls));
+    g_assert_cmpint(coblk_backend_open_blocking(loop, NULL, "driver=mem",
+                                                COBLK_RDWR, &be, NULL),
+                    ==, 0);
+    calls.fail_writes = -ENOSPC;
+    g_assert_cmpint(coblk_backend_write_blocking(be, 0, "x", 1), ==, -ENOSPC);
+    calls.fail_writes = 0;
+    g_assert_cmpint(coblk_backend_write_blocking(be, 0, "x", 1), ==, 0);
+    g_assert_cmpint(coblk_backend_flush_blocking(be), ==, 0);
+    g_assert_cmpint(coblk_backend_close_blocking(be), ==, -ENOSPC);
+    g_assert_cmpint(calls.closes, ==, 1);
+}
+
 static void test_own_filter(void)
 {
     struct coblk_backend *be;
@@ -480,6 +502,7 @@ int main(int argc, char **argv)
     g_test_add_func("/lib/image/from-another-thread", test_from_other_thread);
     g_test_add_func("/lib/driver/register", test_register);
     g_test_add_func("/lib/driver/leaf", test_own_leaf);
+    g_test_add_func("/lib/driver/failed-write", test_failed_write);
     g_test_add_func("/lib/driver/filter", test_own_filter);
     g_test_add_func("/lib/driver/errors", test_own_errors);
     status = g_test_run();

@@ -7,6 +7,7 @@ usage: docs.py SOURCE_ROOT [BUILD_ROOT]
 - Links and `paths/like.this` lead somewhere, and `functions()` exist.
 - The table of layers in src/README.md says what layers.txt says.
 - In its table of QEMU's names, each of our names stands in a file of its row.
+- The lines that install packages name those of build-aux/packages.sh.
 - `coblk mount --help` and man/coblk-mount.1 know the same options.
 
 Prints one line per offence; exit status 1 if there is one.
@@ -113,6 +114,16 @@ def check_names(tree, text):
                        f'{" or ".join(paths)}')
 
 
+def check_packages(tree, doc, text):
+    script = (tree.root / 'build-aux/packages.sh').read_text(encoding='utf-8')
+    needed = set(re.search(r'^packages_build=\(([^)]*)', script,
+                           re.MULTILINE)[1].split())
+    needed.remove('libc6-dev')  # comes with gcc
+    told = set(re.search(r'apt-get install (.*)', text)[1].split())
+    for name in sorted(needed ^ told):
+        yield f'{doc}: {name} is to be installed, or is not'
+
+
 def help_options(coblk):
     """Names of mount options in the text of --help."""
     text = subprocess.run([coblk, 'mount', '--help'], check=True,
@@ -148,6 +159,8 @@ def offences(root, build):
     for doc in DOCS:
         text = (root / doc).read_text(encoding='utf-8')
         yield from check_text(tree, doc, text)
+        if doc in ('README.md', 'HACKING.md'):
+            yield from check_packages(tree, doc, text)
     text = (root / 'src/README.md').read_text(encoding='utf-8')
     yield from check_layers(tree, text)
     yield from check_names(tree, text)

@@ -70,8 +70,8 @@ refuse_option()
 }
 
 refuses 'no command' 2 '^coblk: a command is needed' "$COBLK"
-refuses 'an unknown command' 2 "^coblk: unknown command 'moutn'; did you mean mount\?" \
-    "$COBLK" moutn
+refuses 'an unknown command' 2 "^coblk: unknown command 'mounnt'; did you mean mount or umount\?" \
+    "$COBLK" mounnt
 refuses 'an unknown option' 2 '^coblk mount: unknown option --nonsense' \
     coblk_mount --nonsense "$img" "$mnt"
 refuses 'no mountpoint' 2 '^coblk mount: an IMAGE and a MOUNTPOINT are needed' \
@@ -168,7 +168,7 @@ write_header()
 truncate -s 1M "$tmp/blank.img"
 ok 'mounts' coblk_mount "$tmp/blank.img" "$mnt"
 fails 'a foreign header written to an image that was probed' write_header
-stop
+fails 'which umount tells once more' stop
 ok 'did not arrive' cmp -n 512 "$tmp/blank.img" /dev/zero
 ok 'mounts as raw' coblk_mount -o format=raw "$tmp/blank.img" "$mnt"
 ok 'the same write, with format=raw' write_header

@@ -9,6 +9,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <locale.h>
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
@@ -125,6 +126,8 @@ int main(int argc, char **argv)
     g_autofree char *name = NULL;
     int status;
 
+    /* Characters only: numbers and messages are for scripts, too. */
+    (void)setlocale(LC_CTYPE, "");
     if (open_standard_fds() < 0) {
         return CMD_FAILURE;
     }

@@ -53,19 +53,19 @@ static const struct mount_option table[] = {
     SET("ro", rdonly, true, "mount read-only"),
     SET("rw", rdonly, false, "mount read-write (the default)"),
     STRING("format", format, "NAME",
-           "the image's format; the default is to look at its first bytes"),
+           "the image's format (default: its first bytes decide)"),
     ENUM("cache", cache, cache_names,
-         "how writes reach the disk; auto: none where the image allows\n"
-         "O_DIRECT, else writeback"),
+         "how writes reach the disk; auto: none where the image\n"
+         "allows O_DIRECT, else writeback"),
     ENUM("aio", aio, aio_names,
-         "who does the I/O: the kernel (Linux AIO) or a pool of threads;\n"
+         "who does the I/O: the kernel (Linux AIO) or threads;\n"
          "auto: native where the cache mode is direct"),
     NUMBER("iothreads", INT, iothreads, 1, 64, "N",
            "threads that serve requests (1 to 64; default 1)"),
     ENUM("merge", merge, off_on_names,
          "join requests that are neighbours (default on)"),
     ENUM("discard", discard, discard_names,
-         "whether punched holes free space in the image (default ignore)"),
+         "do punched holes free space? (default ignore)"),
     ENUM("detect-zeroes", detect_zeroes, zeroes_names,
          "write blocks of zeroes as holes; unmap: free their space"),
     NUMBER("offset", SIZE, offset, 0, INT64_MAX, "BYTES",
@@ -85,19 +85,19 @@ static const struct mount_option table[] = {
     SET("direct_io", direct_io, true,
         "send each request to the image, bypass the page cache"),
     ENUM("locking", locking, locking_names,
-         "lock the image against other programs; auto: where the host can"),
+         "lock the image against others; auto: where possible"),
     SET("force", force, true,
-        "mount a block device writable although the kernel uses it"),
+        "write to a block device although the kernel uses it"),
     NUMBER("max_background", INT, max_background, 1, UINT16_MAX, "N",
            "most requests that the kernel has under way"),
     NUMBER("poll-max-ns", INT, poll_max_ns, 0, 1000000000, "NS",
            "busy-poll at most this long before sleeping; 0: never"),
     STRING("log", log, "FILE|syslog|stderr[:LEVEL]",
-           "where messages go once in the background (default syslog);\n"
+           "where messages go in the background (default syslog);\n"
            "LEVEL is error, warning, info or debug"),
     STRING("trace", trace, "TOPIC[:TOPIC]",
-           "log each request at: front queue backend block driver engine\n"
-           "format, or all"),
+           "log each request at: front queue backend block driver\n"
+           "engine format, or all"),
     NUMBER("ready-fd", INT, ready_fd, 0, INT32_MAX, "N",
            "write a line to descriptor N when the mount works"),
     SET("debug", debug, true, "print each FUSE request (with -f)"),

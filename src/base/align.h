@@ -25,6 +25,17 @@ static inline int64_t align_up(int64_t n, int64_t align)
     return (n + align - 1) & ~(align - 1);
 }
 
+/* The same for any @unit > 0. */
+static inline int64_t round_down(int64_t n, int64_t unit)
+{
+    return n - n % unit;
+}
+
+static inline int64_t round_up(int64_t n, int64_t unit)
+{
+    return round_down(n + unit - 1, unit);
+}
+
 static inline bool is_aligned(int64_t n, int64_t align)
 {
     return (n & (align - 1)) == 0;

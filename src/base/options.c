@@ -236,6 +236,24 @@ struct options *options_take_child(struct options *o, const char *child)
     return taken;
 }
 
+void options_rename_child(struct options *o, const char *from, const char *to)
+{
+    g_autoptr(options) child = options_take_child(o, from);
+    g_autofree char *whole = options_take(o, from);
+    GHashTableIter it;
+    gpointer key, value;
+
+    if (whole) {
+        options_set(o, to, whole);
+    }
+    g_hash_table_iter_init(&it, child->values);
+    while (g_hash_table_iter_next(&it, &key, &value)) {
+        g_autofree char *name = g_strconcat(to, ".", (char *)key, NULL);
+
+        options_set(o, name, value);
+    }
+}
+
 const char *options_leftover(const struct options *o)
 {
     GHashTableIter it;

@@ -70,6 +70,9 @@ bool options_has_child(const struct options *o, const char *child);
  * without that prefix.  Never NULL. */
 struct options *options_take_child(struct options *o, const char *child);
 
+/* Renames the options that begin with "@from." to "@to.", and @from itself. */
+void options_rename_child(struct options *o, const char *from, const char *to);
+
 /* A key that is still there (any), or NULL when the set is empty. */
 const char *options_leftover(const struct options *o);
 

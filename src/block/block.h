@@ -46,7 +46,8 @@ enum req_flags {
 };
 
 /*
- * What a driver can take and prefers.  A driver may leave a maximum 0: "no
+ * What a driver can take and prefers.  Alignments are powers of 2 except for
+ * zeroes_align and discard_align.  A driver may leave a maximum 0: "no
  * limit".  node_limits() shows max_transfer and max_iov never 0.
  */
 struct node_limits {

@@ -12,8 +12,8 @@ static int co_fn discard_do(struct node *node, int64_t offset, int64_t end)
 {
     int64_t align = node->limits.discard_align;
 
-    offset = align_up(offset, align);
-    end = end == node_length(node) ? end : align_down(end, align);
+    offset = round_up(offset, align);
+    end = end == node_length(node) ? end : round_down(end, align);
     while (offset < end) {
         int64_t n = min_non_zero(end - offset, node->limits.max_discard);
         int rc = node->drv->co_pdiscard(node, offset, n); /* yields */

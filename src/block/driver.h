@@ -65,6 +65,10 @@ struct driver {
      */
     int (*probe)(const uint8_t *head, size_t n, const char *filename);
 
+    /* Puts what a name "NAME:…" says behind its colon into @opts, to be opened
+     * with those.  Optional. */
+    int (*parse_name)(const char *rest, struct options *opts, GError **err);
+
     /*
      * Opens: takes its options out of @opts, opens children with
      * node_co_open_child(), sets the length with node_set_length().  When it

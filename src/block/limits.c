@@ -23,7 +23,7 @@ static void limits_merge(struct node_limits *l, const struct node_limits *child)
  * stays "no limit". */
 static int64_t limits_round(int64_t max, int64_t align)
 {
-    return max > 0 ? max_i64(align_down(max, align), align) : 0;
+    return max > 0 ? max_i64(round_down(max, align), align) : 0;
 }
 
 /* Makes any set of limits consistent, so that nobody has to check again. */
@@ -39,9 +39,9 @@ static void limits_settle(struct node_limits *l)
     l->max_transfer = min_non_zero(l->max_transfer, BLOCK_MAX_TRANSFER);
     l->max_transfer = limits_round(l->max_transfer, align);
     l->max_iov = l->max_iov > 0 ? l->max_iov : IOV_MAX;
-    l->zeroes_align = max_i64(l->zeroes_align, align);
+    l->zeroes_align = max_i64(round_up(l->zeroes_align, align), align);
     l->max_zeroes = limits_round(l->max_zeroes, l->zeroes_align);
-    l->discard_align = max_i64(l->discard_align, align);
+    l->discard_align = max_i64(round_up(l->discard_align, align), align);
     l->max_discard = limits_round(l->max_discard, l->discard_align);
 }
 

@@ -4,6 +4,7 @@
  *
  *   PATH, file:PATH   a file or device of the host
  *   json:{…}          the options of a node
+ *   DRIVER:…          whatever a driver with parse_name() takes that for
  *
  * QEMU has more, of the form PROTOCOL:ADDRESS.  Those are refused by name, so
  * that nobody is told that there is no such file; a file whose name looks like
@@ -40,6 +41,21 @@ static bool is_remote(const char *filename, size_t length)
         }
     }
     return false;
+}
+
+const struct driver *name_to_driver(const char *filename, const char **rest)
+{
+    size_t n = protocol_length(filename);
+    g_autofree char *name = g_strndup(filename, n);
+    const struct driver *drv = n > 0 ? driver_find(name) : NULL;
+
+    if (!drv || !drv->parse_name) {
+        return NULL;
+    }
+    if (rest) {
+        *rest = filename + n + 1;
+    }
+    return drv;
 }
 
 bool name_is_json(const char *filename)

@@ -211,6 +211,9 @@ bool name_is_json(const char *filename);
  * *@err when it is malformed. */
 struct options *name_parse_json(const char *filename,
                                 const struct options *over, GError **err);
+/* The driver that @filename begins with, as in blkdebug:…, or NULL.  Sets *@rest
+ * (unless @rest is NULL) to what is behind the colon. */
+const struct driver *name_to_driver(const char *filename, const char **rest);
 /* Sets *@ret to the path in any other name.  0, or -EPROTONOSUPPORT. */
 nodiscard int name_to_path(const char *filename, const char **ret,
                            GError **err);

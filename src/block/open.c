@@ -195,31 +195,58 @@ static struct node *co_fn open_on_leaf(const struct driver *drv,
 
 /* -- From options -------------------------------------------------------- */
 
+/*
+ * Which driver opens @opts: the one that they name, or the one that their
+ * "filename" is for.  What that name says besides goes into @opts.
+ */
+static const struct driver *take_driver(struct options *opts, GError **err)
+{
+    g_autofree char *name = options_take(opts, "driver");
+    g_autofree char *filename = options_take(opts, "filename");
+    const char *rest, *path = filename;
+    const struct driver *prefixed =
+        filename ? name_to_driver(filename, &rest) : NULL;
+    const struct driver *drv = prefixed;
+
+    if (!name && !filename) {
+        error_set(err, -EINVAL,
+                  "nothing says what to open; give driver=NAME or filename=");
+        return NULL;
+    }
+    if (name || !prefixed) {
+        if (!name && name_to_path(filename, &path, err) < 0) {
+            return NULL;
+        }
+        drv = driver_named(name ? name : leaf_name(path),
+                           filename ? filename : name, err);
+    }
+    if (!drv || !filename) {
+        return drv;
+    }
+    if (drv == prefixed) {
+        return drv->parse_name(rest, opts, err) < 0 ? NULL : drv;
+    }
+    options_set(opts, drv->traits & DRIVER_LEAF ? "filename" : "file.filename",
+                path);
+    return drv;
+}
+
 static struct node *co_fn open_options(const struct node *opener,
                                        struct options *opts, unsigned flags,
                                        GError **err)
 {
     g_autoptr(options) own = opts;
     struct node *node;
-    g_autofree char *name = options_take(own, "driver");
-    const char *filename = options_peek(own, "filename");
     const struct driver *drv;
 
-    if (!name && !filename && options_has_child(own, "file")) {
+    if (!options_peek(own, "driver") && !options_peek(own, "filename") &&
+        options_has_child(own, "file")) {
         struct node *leaf =
             node_co_open(options_take_child(own, "file"), flags, err);
 
         return leaf ? open_on_leaf(NULL, leaf, opener, own, flags, err) : NULL;
     }
-    if (!name && !filename) {
-        error_set(err, -EINVAL,
-                  "nothing says what to open; give driver=NAME or filename=");
-        return NULL;
-    }
-    if (!name) {
-        name = g_strdup(leaf_name(filename));
-    }
-    drv = driver_named(name, filename ? filename : name, err);
+    drv = take_driver(own, err);
     if (!drv) {
         return NULL;
     }
@@ -313,7 +340,8 @@ static struct node *co_fn open_file(const char *filename,
             return NULL;
         }
     }
-    if (drv && (drv->traits & DRIVER_LEAF)) {
+    if (drv && ((drv->traits & DRIVER_LEAF) ||
+                drv == name_to_driver(filename, NULL))) {
         options_set(own, "driver", name);
         return open_leaf(filename, g_steal_pointer(&own), flags, err);
     }

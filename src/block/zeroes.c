@@ -78,10 +78,10 @@ static int64_t zeroes_piece(const struct zeroes *z, int64_t offset, int64_t end,
     if (!z->align) {
         return end - offset;
     }
-    if (!is_aligned(offset, z->align)) {
-        return min_i64(align_up(offset, z->align), end) - offset;
+    if (offset % z->align != 0) {
+        return min_i64(round_up(offset, z->align), end) - offset;
     }
-    whole = end == node_length(z->node) ? end : align_down(end, z->align);
+    whole = end == node_length(z->node) ? end : round_down(end, z->align);
     if (whole <= offset) {
         return end - offset;
     }

@@ -5,6 +5,7 @@
 #include "block/driver.h"
 #include "cmd/cmd.h"
 #include "driver/driver_list.h"
+#include "format/blkdebug.h"
 #include "format/qcow2/driver.h"
 #include "format/raw.h"
 
@@ -12,7 +13,7 @@ void cmd_register_drivers(void)
 {
     static const struct driver *const drivers[] = {
         &driver_file,     &driver_host_device, &driver_null,  &driver_null_co,
-        &driver_null_aio, &driver_raw,         &driver_qcow2,
+        &driver_null_aio, &driver_raw,         &driver_qcow2, &driver_blkdebug,
     };
 
     for (size_t i = 0; i < G_N_ELEMENTS(drivers); i++) {

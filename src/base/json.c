@@ -141,3 +141,15 @@ void json_null(struct json *j, const char *key)
     json_prefix(j, key);
     g_string_append(j->text, "null");
 }
+
+void json_raw(struct json *j, const char *key, const char *text)
+{
+    json_prefix(j, key);
+    for (; *text && !(*text == '\n' && !text[1]); text++) {
+        if (*text == '\n') {
+            json_newline(j);
+        } else {
+            g_string_append_c(j->text, *text);
+        }
+    }
+}

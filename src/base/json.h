@@ -27,5 +27,7 @@ void json_int(struct json *j, const char *key, int64_t value);
 void json_double(struct json *j, const char *key, double value);
 void json_bool(struct json *j, const char *key, bool value);
 void json_null(struct json *j, const char *key);
+/* A value that is JSON text of this writer already; it is indented anew. */
+void json_raw(struct json *j, const char *key, const char *text);
 
 #endif /* BASE_JSON_H */

@@ -119,10 +119,25 @@ int options_take_bool(struct options *o, const char *key, bool *ret,
     return rc;
 }
 
+/* The part behind a decimal point, as millionths; leaves *@text behind it. */
+static int64_t parse_fraction(const char **text)
+{
+    int64_t value = 0;
+    int64_t weight = 100 * 1000;
+
+    for (; g_ascii_isdigit(**text); (*text)++) {
+        value += weight * (**text - '0');
+        weight /= 10;
+    }
+    return value;
+}
+
 int parse_size(const char *text, int64_t *ret)
 {
-    static const char suffixes[] = "bkMGTPE";
-    const char *suffix;
+    static const char suffixes[] = "BKMGTPE";
+    bool hex = text[0] == '0' && (text[1] == 'x' || text[1] == 'X');
+    int64_t millionths = 0;
+    const char *suffix, *at;
     char *end;
     guint64 n;
     unsigned shift;
@@ -131,19 +146,29 @@ int parse_size(const char *text, int64_t *ret)
         return -EINVAL;
     }
     errno = 0;
-    n = g_ascii_strtoull(text, &end, 0);
+    n = g_ascii_strtoull(text, &end, hex ? 16 : 10);
     if (errno || end == text) {
         return -EINVAL;
     }
-    suffix = *end == 'K' ? suffixes + 1 : strchr(suffixes, *end ? *end : 'b');
-    if (!suffix || (*end && end[1])) {
+    at = end;
+    if (*at == '.' && !hex) {
+        at++;
+        millionths = parse_fraction(&at);
+    }
+    suffix = strchr(suffixes, *at ? g_ascii_toupper(*at) : 'B');
+    if (!suffix || (*at && at[1])) {
         return -EINVAL;
     }
     shift = 10 * (unsigned)(suffix - suffixes);
-    if (n > (guint64)INT64_MAX >> shift) {
+    if (n > (guint64)INT64_MAX >> shift || (millionths && shift == 0)) {
         return -EINVAL;
     }
-    *ret = (int64_t)(n << shift);
+    n <<= shift;
+    n += (guint64)((double)millionths / 1e6 * (double)(1ULL << shift));
+    if (n > INT64_MAX) {
+        return -EINVAL;
+    }
+    *ret = (int64_t)n;
     return 0;
 }
 

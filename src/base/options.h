@@ -54,7 +54,7 @@ nodiscard int options_parse_json(struct options *o, const char *text,
 char *options_take(struct options *o, const char *key); /* NULL: not there */
 nodiscard int options_take_bool(struct options *o, const char *key, bool *ret,
                                 GError **err);
-/* Bytes, with an optional suffix k M G T P E (powers of 1024), 0..INT64_MAX. */
+/* Bytes, as parse_size() reads them. */
 nodiscard int options_take_size(struct options *o, const char *key,
                                 int64_t *ret, GError **err);
 nodiscard int options_take_int(struct options *o, const char *key, int64_t min,
@@ -76,7 +76,8 @@ void options_rename_child(struct options *o, const char *from, const char *to);
 /* A key that is still there (any), or NULL when the set is empty. */
 const char *options_leftover(const struct options *o);
 
-/* Parses a size as options_take_size() does.  Returns 0 or -EINVAL. */
+/* Parses a size: a decimal or hexadecimal number of bytes, or a number, maybe
+ * with a decimal point, of one of k M G T P E.  Returns 0 or -EINVAL. */
 nodiscard int parse_size(const char *text, int64_t *ret);
 
 #endif /* BASE_OPTIONS_H */

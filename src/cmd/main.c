@@ -2,8 +2,8 @@
 /*
  * main: finds the command and runs it.
  *
- * The program has several faces: `coblk COMMAND`, and the names by which
- * mount(8) calls it.
+ * The program has several faces: `coblk COMMAND`, the names by which mount(8)
+ * calls it, and those by which it is qemu-img.
  */
 #include "config.h"
 
@@ -15,6 +15,7 @@
 #include <unistd.h>
 
 #include "cmd/cmd.h"
+#include "cmd/img.h"
 #include "cmd/nearest.h"
 
 static const struct command commands[] = {
@@ -27,6 +28,8 @@ static const struct command commands[] = {
 static const struct command faces[] = {
     {"mount.coblk", NULL, cmd_mount_helper},
     {"mount.fuse.coblk", NULL, cmd_mount_helper},
+    {"coblk-img", NULL, cmd_img},
+    {"qemu-img", NULL, cmd_img},
 };
 
 static const struct command *find(const struct command *table, size_t n,
@@ -51,16 +54,35 @@ static int run_command(const struct command *command, int argc, char **argv)
     return status;
 }
 
+static const struct command *find_command(const char *name)
+{
+    size_t n;
+    const struct command *img = img_commands(&n);
+    const struct command *own = find(commands, G_N_ELEMENTS(commands), name);
+
+    return own ? own : find(img, n, name);
+}
+
+static void print_commands(const struct command *table, size_t n)
+{
+    for (size_t i = 0; i < n; i++) {
+        (void)printf("  %-10s %s\n", table[i].name, table[i].summary);
+    }
+}
+
 static int print_help(void)
 {
+    size_t n;
+    const struct command *img = img_commands(&n);
+
     (void)printf("Usage: coblk COMMAND [OPTION…] [ARGUMENT…]\n\n"
                  "Shows disk images and block devices as files.\n\n"
                  "Commands:\n");
-    for (size_t i = 0; i < G_N_ELEMENTS(commands); i++) {
-        (void)printf("  %-10s %s\n", commands[i].name, commands[i].summary);
-    }
+    print_commands(commands, G_N_ELEMENTS(commands));
+    (void)printf("\nCommands for images, as those of qemu-img:\n");
+    print_commands(img, n);
     (void)printf("\n`coblk COMMAND --help` tells more of a command;\n"
-                 "see also coblk(1) and `coblk --version`.\n");
+                 "see also coblk(1), coblk-img(1) and `coblk --version`.\n");
     return CMD_OK;
 }
 
@@ -72,13 +94,18 @@ static int print_version(void)
 
 static int unknown_command(const char *name)
 {
-    const char *names[G_N_ELEMENTS(commands)];
+    g_autoptr(GPtrArray) names = g_ptr_array_new();
     g_autofree char *hint = NULL;
+    size_t n;
+    const struct command *img = img_commands(&n);
 
     for (size_t i = 0; i < G_N_ELEMENTS(commands); i++) {
-        names[i] = commands[i].name;
+        g_ptr_array_add(names, (char *)(gsize)commands[i].name);
     }
-    hint = nearest_hint(name, names, G_N_ELEMENTS(commands));
+    for (size_t i = 0; i < n; i++) {
+        g_ptr_array_add(names, (char *)(gsize)img[i].name);
+    }
+    hint = nearest_hint(name, (const char *const *)names->pdata, names->len);
     return cmd_usage("unknown command '%s'%s", name, hint);
 }
 
@@ -100,7 +127,7 @@ static int dispatch(int argc, char **argv)
         argv[1] = argv[2];
         argv[2] = (char *)"--help";
     }
-    command = find(commands, G_N_ELEMENTS(commands), argv[1]);
+    command = find_command(argv[1]);
     if (!command) {
         return unknown_command(argv[1]);
     }

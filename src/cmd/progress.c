@@ -1,0 +1,155 @@
+/* SPDX-License-Identifier: MIT */
+
+#include "cmd/progress.h"
+
+#include <signal.h>
+#include <stdio.h>
+#include <unistd.h>
+
+#include "cmd/human.h"
+#include "loop/loop.h"
+
+#define BAR_COLUMNS   28
+#define NS_PER_SECOND 1e9
+
+static volatile sig_atomic_t stop_signal;
+static volatile sig_atomic_t show_now;
+
+static void on_signal(int signal)
+{
+    if (signal == SIGUSR1) {
+        show_now = 1;
+    } else {
+        stop_signal = signal;
+    }
+}
+
+int progress_signal(void)
+{
+    return stop_signal;
+}
+
+/* -- Texts --------------------------------------------------------------- */
+
+static double share(int64_t done, int64_t total)
+{
+    return total > 0 ? MIN((double)done / (double)total, 1.0) : 1.0;
+}
+
+char *progress_line(int64_t done, int64_t total)
+{
+    return g_strdup_printf("    (%.2f/100%%)", 100.0 * share(done, total));
+}
+
+static void append_rate(GString *text, int64_t done, int64_t total,
+                        int64_t elapsed_ns)
+{
+    double seconds = (double)elapsed_ns / NS_PER_SECOND;
+    double rate = (double)done / seconds;
+    g_autofree char *speed = NULL;
+    g_autofree char *left = NULL;
+
+    if (seconds < 0.5 || done <= 0) {
+        return; /* nothing to judge by */
+    }
+    speed = human_size((int64_t)rate);
+    g_string_append_printf(text, "  %s/s", speed);
+    if (done < total) {
+        left = human_age((int64_t)((double)(total - done) / rate) + 1);
+        g_string_append_printf(text, "  %s left", left);
+    }
+}
+
+char *progress_bar(int64_t done, int64_t total, int64_t elapsed_ns)
+{
+    GString *text = g_string_new("[");
+    double part = share(done, total);
+    int filled = (int)(part * BAR_COLUMNS);
+    g_autofree char *size_done = human_size(MIN(done, total));
+    g_autofree char *size_total = human_size(total);
+
+    for (int i = 0; i < BAR_COLUMNS; i++) {
+        g_string_append_c(text, i < filled ? '#' : i == filled ? '>' : ' ');
+    }
+    g_string_append_printf(text, "] %5.1f %%  %s of %s", 100.0 * part,
+                           size_done, size_total);
+    append_rate(text, done, total, elapsed_ns);
+    return g_string_free(text, FALSE);
+}
+
+/* -- Showing ------------------------------------------------------------- */
+
+static void show_bar(const struct progress *p, int64_t done, int64_t total)
+{
+    g_autofree char *bar = progress_bar(done, total, loop_now() - p->started);
+
+    (void)printf("\r%s\033[K", bar);
+    (void)fflush(stdout);
+}
+
+static void show_line(int64_t done, int64_t total)
+{
+    g_autofree char *line = progress_line(done, total);
+
+    (void)printf("%s\n", line);
+    (void)fflush(stdout);
+}
+
+static void progress_update(void *opaque, int64_t done, int64_t total)
+{
+    struct progress *p = opaque;
+    int percent = (int)(100.0 * share(done, total));
+
+    if (show_now) {
+        show_now = 0;
+        show_line(done, total);
+    }
+    if (p->mode == PROGRESS_BAR) {
+        show_bar(p, done, total);
+    } else if (p->mode == PROGRESS_LINES && percent != p->shown) {
+        show_line(done, total);
+    }
+    p->shown = percent;
+}
+
+static bool progress_stop(void *opaque)
+{
+    return stop_signal != 0;
+}
+
+static void listen_to(int signal, int flags)
+{
+    struct sigaction sa = {.sa_handler = on_signal, .sa_flags = flags};
+    struct sigaction now;
+
+    /* What was ignored when we came (nohup) stays so. */
+    if (sigaction(signal, NULL, &now) == 0 && now.sa_handler != SIG_IGN) {
+        (void)sigaction(signal, &sa, NULL);
+    }
+}
+
+void progress_begin(struct progress *p, bool wanted)
+{
+    *p = (struct progress){
+        .started = loop_now(),
+        .shown = -1,
+        .watch = {progress_update, p, progress_stop},
+    };
+    if (wanted) {
+        p->mode = isatty(STDOUT_FILENO) ? PROGRESS_BAR : PROGRESS_LINES;
+    }
+    listen_to(SIGINT, (int)SA_RESETHAND);
+    listen_to(SIGTERM, (int)SA_RESETHAND);
+    listen_to(SIGHUP, (int)SA_RESETHAND);
+    listen_to(SIGUSR1, SA_RESTART);
+}
+
+void progress_end(struct progress *p, bool complete)
+{
+    if (p->mode == PROGRESS_LINES && complete && p->shown != 100) {
+        show_line(1, 1);
+    }
+    if (p->mode == PROGRESS_BAR) {
+        (void)printf("\n");
+    }
+}

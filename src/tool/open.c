@@ -1,0 +1,114 @@
+/* SPDX-License-Identifier: MIT */
+
+#include "tool/open.h"
+
+#include <errno.h>
+#include <string.h>
+
+#include "base/align.h"
+#include "base/error.h"
+#include "base/options.h"
+#include "block/node.h"
+
+#define SECTOR 512
+
+static struct node *co_fn open_options(const struct tool_image *image,
+                                       GError **err)
+{
+    g_autoptr(options) opts = options_new();
+    g_autoptr(GError) why = NULL;
+
+    if (options_parse(opts, image->name, &why) < 0) {
+        error_set(err, -EINVAL, "%s: %s", image->name, why->message);
+        return NULL;
+    }
+    return node_co_open(g_steal_pointer(&opts), image->flags, err);
+}
+
+struct node *co_fn tool_co_open(const struct tool_image *image, GError **err)
+{
+    struct options *opts;
+
+    if (image->image_opts) {
+        return open_options(image, err); /* yields */
+    }
+    opts = options_new();
+    if (image->format) {
+        options_set(opts, "driver", image->format);
+    }
+    if (image->leaf_aio) {
+        options_set(opts, "file.aio", image->leaf_aio);
+    }
+    return node_co_open_file(image->name, opts, image->flags, err);
+}
+
+int co_fn tool_co_close(struct node *node, GError **err)
+{
+    g_autofree char *name = NULL;
+    int rc;
+
+    if (!node) {
+        return 0;
+    }
+    name = g_strdup(node_filename(node));
+    rc = node_co_unref(node); /* yields */
+    if (rc < 0) {
+        error_set_errno(err, rc, "%s: its last data could not be written",
+                        name);
+    }
+    return rc;
+}
+
+int tool_parse_cache(const char *name, unsigned *flags, bool *writethrough,
+                     GError **err)
+{
+    static const struct {
+        const char *name;
+        unsigned flags;
+        bool writethrough;
+    } modes[] = {
+        {"none", NODE_DIRECT, false},     {"writeback", 0, false},
+        {"writethrough", 0, true},        {"directsync", NODE_DIRECT, true},
+        {"unsafe", NODE_NO_FLUSH, false}, {"off", NODE_DIRECT, false},
+    };
+
+    for (size_t i = 0; i < G_N_ELEMENTS(modes); i++) {
+        if (strcmp(name, modes[i].name) == 0) {
+            *flags &= ~(unsigned)(NODE_DIRECT | NODE_NO_FLUSH);
+            *flags |= modes[i].flags;
+            *writethrough = modes[i].writethrough;
+            return 0;
+        }
+    }
+    return error_set(err, -EINVAL,
+                     "'%s' is no cache mode; use none, writeback, "
+                     "writethrough, directsync or unsafe",
+                     name);
+}
+
+int64_t tool_length(const struct node *node)
+{
+    return align_up(node_length(node), SECTOR);
+}
+
+int co_fn tool_co_read(struct node *node, int64_t offset, void *buf,
+                       int64_t bytes)
+{
+    int64_t there = min_i64(bytes, max_i64(node_length(node) - offset, 0));
+    int rc = node_co_pread(node, offset, buf, there); /* yields */
+
+    memset((char *)buf + there, 0, (size_t)(bytes - there));
+    return rc;
+}
+
+void tool_progress(const struct tool_watch *w, int64_t done, int64_t total)
+{
+    if (w && w->progress) {
+        w->progress(w->opaque, done, total);
+    }
+}
+
+bool tool_stopped(const struct tool_watch *w)
+{
+    return w && w->stop && w->stop(w->opaque);
+}

@@ -19,7 +19,6 @@
 #include "cmd/daemon.h"
 #include "cmd/holders.h"
 #include "cmd/mount-image.h"
-#include "cmd/mountinfo.h"
 #include "front/front.h"
 #include "view/view.h"
 
@@ -70,14 +69,24 @@ static int serve_unmount(struct serve *s)
     return rc;
 }
 
+/* Somebody else has detached the mount: there is nothing to wait for, since
+ * those who still have files open cannot be found by its path. */
+static void serve_end_detached(struct serve *s)
+{
+    log_info("%s: is not mounted there any more; ending",
+             front_mountpoint(s->m.front));
+    g_main_loop_quit(s->loop);
+}
+
 static gboolean serve_retry(gpointer opaque)
 {
     struct serve *s = opaque;
 
-    if (!s->unmounted) {
-        (void)serve_unmount(s);
+    if (!s->unmounted && serve_unmount(s) == -EINVAL) {
+        serve_end_detached(s);
+        return G_SOURCE_REMOVE;
     }
-    return !s->unmounted;
+    return s->unmounted ? G_SOURCE_REMOVE : G_SOURCE_CONTINUE;
 }
 
 static void serve_terminate_politely(struct serve *s)
@@ -87,6 +96,10 @@ static void serve_terminate_politely(struct serve *s)
     int rc = serve_unmount(s);
 
     if (rc == 0) {
+        return;
+    }
+    if (rc == -EINVAL) {
+        serve_end_detached(s);
         return;
     }
     if (rc == -EBUSY) {
@@ -104,7 +117,7 @@ static void serve_terminate_now(struct serve *s)
 {
     int rc = front_unmount(s->m.front, true);
 
-    if (rc < 0) {
+    if (rc < 0 && rc != -EINVAL) {
         log_warning("%s: cannot be unmounted: %s", front_mountpoint(s->m.front),
                     g_strerror(-rc));
     }
@@ -193,30 +206,29 @@ static gboolean serve_on_request(gint fd, GIOCondition cond, gpointer opaque)
 
 /* A mount that has just ended may have had our number, and its daemon may
  * not have noticed yet. */
-static int serve_listen_as(const struct mount_entry *m)
+static int serve_listen_as(unsigned major, unsigned minor)
 {
-    int rc = control_listen(m->major, m->minor);
+    int rc = control_listen(major, minor);
 
     for (int i = 0; i < LISTEN_TRIES && rc == -EADDRINUSE; i++) {
         g_usleep(LISTEN_INTERVAL_US);
-        rc = control_listen(m->major, m->minor);
+        rc = control_listen(major, minor);
     }
     return rc;
 }
 
 void serve_listen(struct serve *s)
 {
-    const char *mountpoint = front_mountpoint(s->m.front);
-    g_auto(mount_entry) m = {0};
-    int rc = mountinfo_find(mountpoint, &m);
+    unsigned major, minor;
+    int rc = front_device(s->m.front, &major, &minor);
 
     if (rc == 0) {
-        rc = serve_listen_as(&m);
+        rc = serve_listen_as(major, minor);
     }
     if (rc < 0) {
         log_warning("%s: cannot listen to 'coblk umount' and 'coblk stat': "
                     "%s; plain umount works",
-                    mountpoint, g_strerror(-rc));
+                    front_mountpoint(s->m.front), g_strerror(-rc));
         return;
     }
     s->listener = rc;

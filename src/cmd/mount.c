@@ -25,7 +25,7 @@
 #include "cmd/mount-image.h"
 #include "cmd/mount-opts.h"
 #include "cmd/mount-serve.h"
-#include "cmd/mountinfo.h"
+#include "front/mountinfo.h"
 #include "front/front.h"
 #include "front/mountpoint.h"
 #include "loop/iothread.h"

@@ -18,7 +18,7 @@
 #include "cmd/control.h"
 #include "cmd/human.h"
 #include "cmd/json-get.h"
-#include "cmd/mountinfo.h"
+#include "front/mountinfo.h"
 
 static const char *const type_names[] = {"read", "write", "flush", "discard"};
 

@@ -12,7 +12,7 @@
 #include "cmd/cmd.h"
 #include "cmd/control.h"
 #include "cmd/holders.h"
-#include "cmd/mountinfo.h"
+#include "front/mountinfo.h"
 #include "front/mountpoint.h"
 
 /* Busy: says by whom, and what to do. */

@@ -16,6 +16,7 @@
 #include "base/error.h"
 #include "base/log.h"
 #include "front/front_priv.h"
+#include "front/mountinfo.h"
 #include "front/mountpoint.h"
 
 /* INIT flags newer than Debian 12's headers. */
@@ -200,6 +201,14 @@ static int front_mount_session(struct front *f, GError **err)
     return error_set(err, -EIO, "%s: cannot mount: %s", f->mountpoint, why);
 }
 
+/* Right after the mount, so that what lies on top is ours. */
+static void front_find_entry(struct front *f)
+{
+    if (mountinfo_find(f->mountpoint, &f->own) < 0) {
+        f->own.mountpoint = g_strdup(f->mountpoint);
+    }
+}
+
 int front_mount(const char *mountpoint, const struct front_opts *opts,
                 struct front **ret, GError **err)
 {
@@ -213,6 +222,11 @@ int front_mount(const char *mountpoint, const struct front_opts *opts,
     f = g_new0(struct front, 1);
     f->devfd = -1;
     f->mountpoint = realpath(mountpoint, NULL);
+    if (!f->mountpoint) {
+        rc = error_set_errno(err, -errno, "%s", mountpoint);
+        front_free(f);
+        return rc;
+    }
     f->transport = &transport_dev;
     f->opts = *opts;
     if (f->opts.max_background == 0) {
@@ -225,7 +239,7 @@ int front_mount(const char *mountpoint, const struct front_opts *opts,
                                 "%s: FUSE does not know an option of '%s'",
                                 mountpoint, opts->fuse_options);
     if (rc == 0) {
-        f->mounted = true;
+        front_find_entry(f);
         f->devfd = fuse_session_fd(f->session);
         rc = fuse_session_custom_io(f->session, &front_io, f->devfd);
         if (rc < 0) {
@@ -299,8 +313,6 @@ static void co_worker_start(void *opaque)
     struct worker_call *call = opaque;
     struct worker *w = call->w;
 
-    w->fd = -1;
-    slots_init(w);
     w->queue =
         queue_new(call->be, w->front->opts.no_merge ? QUEUE_NO_MERGE : 0);
     call->rc = w->front->transport->start(w);
@@ -326,28 +338,42 @@ static void co_worker_stop(void *opaque)
     }
 }
 
-static int worker_start(struct front *f, struct worker *w, struct loop *loop)
+static int worker_start(struct worker *w)
 {
-    struct worker_call call = {.w = w, .be = f->service.backend};
-    int rc;
+    struct worker_call call = {.w = w, .be = w->front->service.backend};
+    int rc = loop_co_run_blocking(w->loop, co_worker_start, &call);
 
-    w->front = f;
-    w->loop = loop;
-    rc = loop_co_run_blocking(loop, co_worker_start, &call);
     return rc < 0 ? rc : call.rc;
 }
 
-static int front_start_workers(struct front *f)
+static void front_make_workers(struct front *f)
 {
-    unsigned n = f->service.n_loops;
-    int rc = 0;
+    f->n_workers = f->service.n_loops;
+    f->workers = g_new0(struct worker, f->n_workers);
+    for (unsigned i = 0; i < f->n_workers; i++) {
+        struct worker *w = &f->workers[i];
 
-    f->workers = g_new0(struct worker, n);
-    f->n_workers = n;
-    for (unsigned i = 0; i < n && rc == 0; i++) {
-        rc = worker_start(f, &f->workers[i], f->service.loops[i]);
+        w->front = f;
+        w->loop = f->service.loops[i];
+        w->fd = -1;
+        slots_init(w);
     }
-    return rc;
+}
+
+/* All are made before one starts: an INTERRUPT that the first one reads may be
+ * for any of them. */
+static int front_start_workers(struct front *f, GError **err)
+{
+    front_make_workers(f);
+    for (unsigned i = 0; i < f->n_workers; i++) {
+        int rc = worker_start(&f->workers[i]);
+
+        if (rc < 0) {
+            return error_set_errno(err, rc, "%s: cannot serve with %u threads",
+                                   f->mountpoint, f->n_workers);
+        }
+    }
+    return 0;
 }
 
 int front_start(struct front *f, const struct front_service *service,
@@ -364,21 +390,17 @@ int front_start(struct front *f, const struct front_service *service,
     events.opaque = f->notifier;
     view_set_events(service->view, &events);
     rc = front_init(f);
-    if (rc == 0) {
-        rc = front_start_workers(f);
-    }
     if (rc < 0) {
         return error_set_errno(err, rc,
                                "%s: the kernel does not speak FUSE with us",
                                f->mountpoint);
     }
-    return 0;
+    return front_start_workers(f, err);
 }
 
 void front_has_ended(struct front *f)
 {
     if (!atomic_exchange(&f->has_ended, true)) {
-        f->mounted = false;
         f->service.ended(f->service.opaque);
     }
 }
@@ -422,22 +444,63 @@ void front_interrupt(struct front *f, uint64_t unique)
 
 /* -- The end */
 
+/* Makes the kernel send us what was changed through mappings: who has them
+ * loses the mount, but no byte. */
+static void front_write_back(const char *mountpoint)
+{
+    auto_close int fd = open(mountpoint, O_RDONLY | O_CLOEXEC);
+
+    /* An error is remembered where it happens, with all write errors. */
+    (void)!(fd >= 0 && syncfs(fd) < 0);
+}
+
 int front_unmount(struct front *f, bool lazy)
 {
-    return mountpoint_unmount(f->mountpoint, lazy, NULL);
+    g_autofree char *where = NULL;
+    int rc = mountpoint_find_own(&f->own, &where);
+
+    if (rc < 0) {
+        return rc;
+    }
+    if (lazy) {
+        front_write_back(where);
+    }
+    return mountpoint_unmount(where, lazy, NULL);
+}
+
+/* What is left of the mount: all of it when nobody has unmounted it, and a dead
+ * one when the kernel was told to abort the connection. */
+static void front_clear_mount(struct front *f)
+{
+    g_autofree char *where = NULL;
+
+    if (!f->own.mountpoint || mountpoint_find_own(&f->own, &where) < 0) {
+        return;
+    }
+    /* A mount that is new may have the number of one that has ended. */
+    if (!atomic_load(&f->has_ended) || mountpoint_is_dead(where)) {
+        (void)mountpoint_unmount(where, true, NULL);
+    }
+}
+
+static void worker_stop(struct worker *w)
+{
+    struct worker_call call = {.w = w};
+
+    /* Without memory for a coroutine there is no way to wait: leave the worker
+     * as it is rather than free what is in use. */
+    if (loop_co_run_blocking(w->loop, co_worker_stop, &call) < 0) {
+        log_error("%s: out of memory while unmounting", w->front->mountpoint);
+    }
 }
 
 void front_stop(struct front *f)
 {
+    /* Before the workers: a notice may wait for an answer of theirs. */
+    notifier_stop(f->notifier);
     for (unsigned i = 0; i < f->n_workers; i++) {
-        struct worker_call call = {.w = &f->workers[i]};
-
-        /* Without memory for a coroutine there is no way to wait: leave the
-         * worker as it is rather than free what is in use. */
-        if (f->workers[i].loop &&
-            loop_co_run_blocking(f->workers[i].loop, co_worker_stop, &call) <
-                0) {
-            log_error("%s: out of memory while unmounting", f->mountpoint);
+        if (f->workers[i].queue) {
+            worker_stop(&f->workers[i]);
         }
     }
     if (f->service.view) {
@@ -452,9 +515,7 @@ void front_free(struct front *f)
     if (!f) {
         return;
     }
-    if (f->mounted && f->devfd >= 0) {
-        (void)mountpoint_unmount(f->mountpoint, true, NULL);
-    }
+    front_clear_mount(f);
     if (f->session) {
         if (atomic_load(&f->has_ended)) {
             fuse_session_unmount(f->session); /* finds it gone; frees a name */
@@ -463,6 +524,7 @@ void front_free(struct front *f)
     }
     fuse_opt_free_args(&f->args);
     g_free(f->workers);
+    mount_entry_clear(&f->own);
     free(f->mountpoint);
     g_free(f);
 }
@@ -470,4 +532,11 @@ void front_free(struct front *f)
 const char *front_mountpoint(const struct front *f)
 {
     return f->mountpoint;
+}
+
+int front_device(const struct front *f, unsigned *major, unsigned *minor)
+{
+    *major = f->own.major;
+    *minor = f->own.minor;
+    return *major || *minor ? 0 : -ENOENT;
 }

@@ -61,7 +61,12 @@ struct front_service {
 nodiscard int front_start(struct front *f, const struct front_service *service,
                           GError **err);
 
-/* Unmounts: 0, or -EBUSY while files are open.  With @lazy detaches at once. */
+/*
+ * Unmounts this very mount.  Returns 0, -EBUSY while files are open or another
+ * mount covers it, or -EINVAL when somebody else has unmounted or detached it.
+ * With @lazy detaches at once, after what mappings have changed was written
+ * back.
+ */
 nodiscard int front_unmount(struct front *f, bool lazy);
 
 /* After the end: answers what is in flight, closes descriptors, ends the
@@ -70,5 +75,9 @@ void front_stop(struct front *f);
 void front_free(struct front *f); /* NULL is fine */
 
 const char *front_mountpoint(const struct front *f);
+/* The device number that the kernel gave to the mount: 0, or -ENOENT when
+ * /proc does not tell. */
+nodiscard int front_device(const struct front *f, unsigned *major,
+                           unsigned *minor);
 
 #endif /* FRONT_FRONT_H */

@@ -24,6 +24,7 @@
 #include "base/list.h"
 #include "co/co.h"
 #include "front/front.h"
+#include "front/mountinfo.h"
 #include "loop/loop.h"
 #include "loop/sync.h"
 #include "queue/queue.h"
@@ -93,7 +94,7 @@ struct front {
     const struct transport *transport;
     uint64_t kernel_offers; /* INIT flags of the kernel */
     bool init_done, init_replied;
-    bool mounted;
+    struct mount_entry own; /* mountpoint: NULL until mounted */
 
     struct front_service service;
     struct worker *workers; /* one per loop of @service */
@@ -161,7 +162,10 @@ void slot_run(struct slot *s, co_entry_fn *entry);
 
 /* -- notify.c */
 struct notifier *notifier_new(struct front *f);
-void notifier_free(struct notifier *n); /* waits for its thread */
+/* Waits until the kernel has been told of all that has come so far; nothing is
+ * told from then on.  For both NULL is fine. */
+void notifier_stop(struct notifier *n);
+void notifier_free(struct notifier *n); /* after notifier_stop() */
 void notifier_data(void *opaque, uint64_t ino, int64_t offset, int64_t bytes);
 void notifier_entry(void *opaque, uint64_t parent, const char *name);
 

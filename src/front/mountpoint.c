@@ -12,6 +12,7 @@
 
 #include "base/cleanup.h"
 #include "base/error.h"
+#include "front/mountinfo.h"
 
 /* Runs fusermount3; returns 0, or -EBUSY / -EPERM with what it said. */
 static int fusermount_unmount(const char *mountpoint, bool lazy, GError **err)
@@ -54,17 +55,49 @@ int mountpoint_unmount(const char *mountpoint, bool lazy, GError **err)
     return error_set_errno(err, -errno, "%s: cannot unmount", mountpoint);
 }
 
-/* A mount whose daemon has died answers ENOTCONN to everything. */
-static int mountpoint_clear_dead(const char *mountpoint, GError **err)
+int mountpoint_find_own(const struct mount_entry *own, char **ret)
+{
+    g_auto(mount_entry) somewhere = {0};
+    g_auto(mount_entry) top = {0};
+    int rc;
+
+    rc = mountinfo_find(own->mountpoint, &top);
+    if (rc < 0 && rc != -ENOENT) { /* no /proc, and no way to tell */
+        *ret = g_strdup(own->mountpoint);
+        return 0;
+    }
+    if (rc == -ENOENT || !mount_entry_same(&top, own)) {
+        if (mountinfo_find_device(own->major, own->minor, &somewhere) < 0) {
+            return -EINVAL;
+        }
+        mount_entry_clear(&top);
+        if (mountinfo_find(somewhere.mountpoint, &top) < 0 ||
+            !mount_entry_same(&top, own)) {
+            return -EBUSY;
+        }
+    }
+    *ret = g_steal_pointer(&top.mountpoint);
+    return 0;
+}
+
+bool mountpoint_is_dead(const char *mountpoint)
 {
     struct statfs st;
 
     /* Not stat(2): the kernel may remember what that would say. */
-    if (statfs(mountpoint, &st) == 0 ||
-        (errno != ENOTCONN && errno != ECONNABORTED)) {
+    return statfs(mountpoint, &st) < 0 &&
+           (errno == ENOTCONN || errno == ECONNABORTED);
+}
+
+static int mountpoint_clear_dead(const char *mountpoint, GError **err)
+{
+    /* umount2() is told to follow no link. */
+    g_autofree char *path = mountinfo_canonical(mountpoint);
+
+    if (!path || !mountpoint_is_dead(path)) {
         return 0;
     }
-    return mountpoint_unmount(mountpoint, true, err);
+    return mountpoint_unmount(path, true, err);
 }
 
 static int mountpoint_check_access(const char *mountpoint,

@@ -13,6 +13,8 @@
 
 #include "base/compiler.h"
 
+struct mount_entry;
+
 /*
  * Checks that @mountpoint can be mounted on; a dead mount that is in the way
  * is taken away first.  Returns 0, or
@@ -21,6 +23,17 @@
  *   -EACCES   an ordinary user who may not write there
  */
 nodiscard int mountpoint_prepare(const char *mountpoint, GError **err);
+
+/*
+ * The place where the mount @own is, for mountpoint_unmount(): @own->mountpoint
+ * unless somebody has moved it.  Returns 0, -EINVAL when it has been unmounted
+ * or detached, -EBUSY when another mount covers it.  Whatever else is mounted
+ * at a path must not be taken for it.
+ */
+nodiscard int mountpoint_find_own(const struct mount_entry *own, char **ret);
+
+/* Does what is mounted at @mountpoint have no daemon any more? */
+bool mountpoint_is_dead(const char *mountpoint);
 
 /* Unmounts, with the help of fusermount3 for an ordinary user; @lazy detaches
  * at once and lets open files go on.  Returns 0, -EBUSY, -EPERM, -EINVAL (not

@@ -45,6 +45,12 @@ static void notice_send(struct notifier *n, const struct notice *notice)
     }
 }
 
+static void notice_free(struct notice *notice)
+{
+    g_free(notice->name);
+    g_free(notice);
+}
+
 static void *notifier_run(void *opaque)
 {
     struct notifier *n = opaque;
@@ -52,8 +58,7 @@ static void *notifier_run(void *opaque)
 
     while ((notice = g_async_queue_pop(n->notices)) != &n->end) {
         notice_send(n, notice);
-        g_free(notice->name);
-        g_free(notice);
+        notice_free(notice);
     }
     return NULL;
 }
@@ -68,13 +73,24 @@ struct notifier *notifier_new(struct front *f)
     return n;
 }
 
+void notifier_stop(struct notifier *n)
+{
+    if (n) {
+        g_async_queue_push(n->notices, &n->end);
+        (void)g_thread_join(n->thread);
+    }
+}
+
 void notifier_free(struct notifier *n)
 {
+    struct notice *late;
+
     if (!n) {
         return;
     }
-    g_async_queue_push(n->notices, &n->end);
-    (void)g_thread_join(n->thread);
+    while ((late = g_async_queue_try_pop(n->notices))) {
+        notice_free(late);
+    }
     g_async_queue_unref(n->notices);
     g_free(n);
 }

@@ -7,7 +7,7 @@
 
 #include "cmd/human.h"
 #include "cmd/json-get.h"
-#include "cmd/mountinfo.h"
+#include "front/mountinfo.h"
 
 struct number_case {
     int64_t n;
@@ -177,6 +177,19 @@ static void test_mountinfo(void)
     g_assert_false(mountinfo_parse("", "/mnt", &none));
 }
 
+static void test_mountinfo_device(void)
+{
+    g_auto(mount_entry) hidden = {0};
+    g_auto(mount_entry) top = {0};
+    g_auto(mount_entry) none = {0};
+
+    g_assert_true(mountinfo_parse_device(mountinfo, 0, 40, &hidden));
+    g_assert_cmpstr(hidden.source, ==, "/a.img");
+    g_assert_true(mountinfo_parse(mountinfo, hidden.mountpoint, &top));
+    g_assert_false(mount_entry_same(&hidden, &top));
+    g_assert_false(mountinfo_parse_device(mountinfo, 8, 40, &none));
+}
+
 static void test_canonical(void)
 {
     g_autofree char *root = mountinfo_canonical("/");
@@ -200,6 +213,7 @@ int main(int argc, char **argv)
     g_test_add_func("/json-get/values", test_json_get);
     g_test_add_func("/json-get/broken", test_json_get_broken);
     g_test_add_func("/mountinfo/find", test_mountinfo);
+    g_test_add_func("/mountinfo/device", test_mountinfo_device);
     g_test_add_func("/mountinfo/canonical", test_canonical);
     return g_test_run();
 }

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 
-#include "cmd/mountinfo.h"
+#include "front/mountinfo.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -50,8 +50,22 @@ static bool mountinfo_parse_line(const char *line, struct mount_entry *ret)
     return true;
 }
 
-bool mountinfo_parse(const char *mountinfo, const char *mountpoint,
-                     struct mount_entry *ret)
+/* What is looked for: a place or, when that is NULL, a device. */
+struct wanted {
+    const char *mountpoint;
+    unsigned major, minor;
+};
+
+static bool is_wanted(const struct mount_entry *m, const struct wanted *w)
+{
+    if (w->mountpoint) {
+        return strcmp(m->mountpoint, w->mountpoint) == 0;
+    }
+    return m->major == w->major && m->minor == w->minor;
+}
+
+static bool parse_for(const char *mountinfo, const struct wanted *w,
+                      struct mount_entry *ret)
 {
     g_auto(GStrv) lines = g_strsplit(mountinfo, "\n", -1);
 
@@ -59,8 +73,7 @@ bool mountinfo_parse(const char *mountinfo, const char *mountpoint,
     for (unsigned i = g_strv_length(lines); i-- > 0;) {
         struct mount_entry m = {.owner = (uid_t)-1};
 
-        if (mountinfo_parse_line(lines[i], &m) &&
-            strcmp(m.mountpoint, mountpoint) == 0) {
+        if (mountinfo_parse_line(lines[i], &m) && is_wanted(&m, w)) {
             *ret = m;
             return true;
         }
@@ -69,14 +82,50 @@ bool mountinfo_parse(const char *mountinfo, const char *mountpoint,
     return false;
 }
 
-int mountinfo_find(const char *mountpoint, struct mount_entry *ret)
+bool mountinfo_parse(const char *mountinfo, const char *mountpoint,
+                     struct mount_entry *ret)
+{
+    const struct wanted w = {.mountpoint = mountpoint};
+
+    return parse_for(mountinfo, &w, ret);
+}
+
+bool mountinfo_parse_device(const char *mountinfo, unsigned major,
+                            unsigned minor, struct mount_entry *ret)
+{
+    const struct wanted w = {.major = major, .minor = minor};
+
+    return parse_for(mountinfo, &w, ret);
+}
+
+static int find_for(const struct wanted *w, struct mount_entry *ret)
 {
     g_autofree char *text = NULL;
 
     if (!g_file_get_contents("/proc/self/mountinfo", &text, NULL, NULL)) {
         return -EIO;
     }
-    return mountinfo_parse(text, mountpoint, ret) ? 0 : -ENOENT;
+    return parse_for(text, w, ret) ? 0 : -ENOENT;
+}
+
+int mountinfo_find(const char *mountpoint, struct mount_entry *ret)
+{
+    const struct wanted w = {.mountpoint = mountpoint};
+
+    return find_for(&w, ret);
+}
+
+int mountinfo_find_device(unsigned major, unsigned minor,
+                          struct mount_entry *ret)
+{
+    const struct wanted w = {.major = major, .minor = minor};
+
+    return find_for(&w, ret);
+}
+
+bool mount_entry_same(const struct mount_entry *a, const struct mount_entry *b)
+{
+    return a->major == b->major && a->minor == b->minor;
 }
 
 bool mount_entry_is_coblk(const struct mount_entry *m)

@@ -1,0 +1,150 @@
+#!/bin/bash
+# SPDX-License-Identifier: MIT
+# A mount that is not where it was: detached, covered, moved, aborted.  Its
+# daemon ends, cleans up behind itself, and leaves mounts of others alone.
+. "$(dirname "$0")/lib.sh"
+
+requires jq jq
+[ "$(id -u)" = 0 ] || skip_all 'only root may mount other file systems'
+private_mounts || skip_all 'no mount name space of its own'
+
+img=$tmp/disk.img
+truncate -s 64M "$img"
+
+# serve OPTIONS...: the daemon of $mnt is $pid, and $tmp/log is its log
+serve()
+{
+    rm -f "$tmp/log"
+    start -o "log=$tmp/log:info" "$@" "$img"
+    pid=$(info .pid)
+}
+
+is_tmpfs()
+{
+    [ "$(stat -f -c %T "$mnt")" = tmpfs ]
+}
+
+# -- Detached
+
+serve
+exec 3<>"$mnt/disk"
+echo kept >&3
+umount -l "$mnt"
+kill -TERM "$pid"
+ok 'SIGTERM ends the daemon of a mount that was detached' soon gone "$pid"
+exec 3<&-
+is 'and what was written is there' "$(head -c 4 "$img")" kept
+
+serve
+exec 3<>"$mnt/disk"
+umount -l "$mnt"
+mount -t tmpfs coblk-test "$mnt"
+kill -TERM "$pid"
+ok 'it ends as well when something else is mounted there' soon gone "$pid"
+ok 'which stays mounted' is_tmpfs
+exec 3<&-
+umount "$mnt"
+
+serve
+exec 3<>"$mnt/disk"
+kill -TERM "$pid"
+soon grep -q busy "$tmp/log"
+umount -l "$mnt"
+mount -t tmpfs coblk-test "$mnt"
+ok 'a daemon that waits for the end of use ends, too' soon gone "$pid"
+ok 'and lets the other mount be' is_tmpfs
+exec 3<&-
+umount "$mnt"
+
+# -- Above another mount
+
+mount -t tmpfs coblk-test "$mnt"
+serve
+exec 3<>"$mnt/disk"
+kill -TERM "$pid"
+soon grep -q busy "$tmp/log"
+kill -TERM "$pid"
+ok 'a second SIGTERM ends a mount above another' soon gone "$pid"
+ok 'and nothing but that' is_tmpfs
+exec 3<&-
+umount "$mnt"
+
+serve
+kill -KILL "$pid"
+soon gone "$pid"
+umount "$mnt"
+mount -t tmpfs coblk-test "$mnt"
+serve
+kill -KILL "$pid"
+soon gone "$pid"
+ok 'coblk umount of a dead mount above another' stop
+ok 'removes only that' is_tmpfs
+umount "$mnt"
+
+# -- Covered by another mount
+
+serve
+mount -t tmpfs coblk-test "$mnt"
+kill -TERM "$pid"
+ok 'a covered mount is busy' soon grep -q busy "$tmp/log"
+ok 'what covers it stays' is_tmpfs
+umount "$mnt"
+ok 'and when that has gone, the daemon ends' soon gone "$pid"
+fails 'unmounted' is_mounted
+
+# -- Moved
+
+serve
+mkdir "$tmp/there"
+mount --make-private "$tmp" 2>/dev/null
+mount --move "$mnt" "$tmp/there"
+kill -TERM "$pid"
+ok 'SIGTERM ends a mount that was moved' soon gone "$pid"
+fails 'unmounted there' is_mounted "$tmp/there"
+
+# -- Aborted
+
+if mount -t fusectl fusectl /sys/fs/fuse/connections 2>/dev/null ||
+    [ -n "$(ls -A /sys/fs/fuse/connections)" ]; then
+    serve
+    echo 1 >"/sys/fs/fuse/connections/$(stat -c %d "$mnt")/abort"
+    ok 'an abort of the connection ends the daemon' soon gone "$pid"
+    fails 'which leaves no dead mount behind' is_mounted
+else
+    skip_test 'an abort of the connection' 'no fusectl'
+fi
+
+# -- A link to a dead mount
+
+serve
+kill -KILL "$pid"
+soon gone "$pid"
+ln -s "$mnt" "$tmp/link"
+ok 'mounting on a link to a dead mount cleans that up' \
+    "$COBLK" mount "$img" "$tmp/link"
+ok 'and mounts' test -e "$mnt/disk"
+ok 'unmounts by the link' "$COBLK" umount "$tmp/link"
+
+# -- Changed through a mapping, not written yet
+
+serve
+python3 - "$mnt/disk" "$pid" "$tmp/log" <<'END'
+import mmap, os, signal, sys, time
+
+fd = os.open(sys.argv[1], os.O_RDWR)
+m = mmap.mmap(fd, 1 << 20)
+m[:] = b"mapped!!" * (1 << 17)
+os.kill(int(sys.argv[2]), signal.SIGTERM)
+for _ in range(200):
+    if "busy" in open(sys.argv[3]).read():
+        break
+    time.sleep(0.05)
+os.kill(int(sys.argv[2]), signal.SIGTERM)
+while os.path.exists("/proc/" + sys.argv[2]):
+    time.sleep(0.05)
+os._exit(0)
+END
+is 'a second SIGTERM has mappings written back' \
+    "$(head -c 1048576 "$img" | tr -d '!adempp' | wc -c)" 0
+
+done_testing

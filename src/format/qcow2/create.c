@@ -25,26 +25,31 @@
 
 #define SECTOR 512
 
+/* In the order in which qemu-img lists them when it creates an image, and with
+ * a value for those that it lists always. */
 const struct image_option qcow2_options[] = {
-    {"size", "bytes of the virtual disk", NULL, true},
-    {"compat", "version: 1.1 (v3), or 0.10 (v2) for old programs", "1.1", true},
-    {"backing_file", "file that unwritten clusters are read from", NULL, true},
-    {"backing_fmt", "format of the backing file", NULL, true},
-    {"data_file", "raw file that guest data are stored in", NULL, true},
-    {"data_file_raw", "on: the data file is a raw image as well", "off", true},
-    {"encryption", "off; images cannot be encrypted", "off", false},
+    {"encryption", "off; images cannot be encrypted", NULL, false},
     {"encrypt.format", "not supported", NULL, false},
     {"cluster_size", "bytes of a cluster: 512 to 2M, a power of two", "65536",
      false},
-    {"preallocation", "off, metadata, falloc or full", "off", false},
+    {"extended_l2", "on: allocate 32 parts of a cluster separately", "off",
+     false},
+    {"preallocation", "off (the default), metadata, falloc or full", NULL,
+     false},
+    {"compression_type", "of compressed clusters: zlib or zstd", "zlib", false},
+    {"size", "bytes of the virtual disk", NULL, true},
+    {"compat", "version: 1.1 (v3, the default), or 0.10 (v2) for old programs",
+     NULL, true},
+    {"backing_file", "file that unwritten clusters are read from", NULL, true},
+    {"backing_fmt", "format of the backing file", NULL, true},
+    {"data_file", "raw file that guest data are stored in", NULL, true},
+    {"data_file_raw", "on: the data file is a raw image as well", NULL, true},
     {"lazy_refcounts", "on: fewer writes, but a count after a crash", "off",
      true},
     {"refcount_bits", "width of a reference count: 1, 2, 4 … 64", "16", true},
-    {"compression_type", "of compressed clusters: zlib or zstd", "zlib", false},
-    {"extended_l2", "on: allocate 32 parts of a cluster separately", "off",
+    {"extent_size_hint", "how much XFS allocates at a time; default 1M", NULL,
      false},
-    {"extent_size_hint", "how much XFS allocates at a time", "1M", false},
-    {"nocow", "on: no copy-on-write on btrfs", "off", false},
+    {"nocow", "on: no copy-on-write on btrfs", NULL, false},
     {NULL, NULL, NULL, false},
 };
 

@@ -333,9 +333,7 @@ static void co_worker_stop(void *opaque)
     slots_fini(w);
     queue_free(w->queue);
     w->queue = NULL;
-    if (w->fd >= 0) {
-        (void)close(steal_fd(&w->fd));
-    }
+    w->front->transport->free(w);
 }
 
 static int worker_start(struct worker *w)

@@ -47,6 +47,14 @@ struct worker {
     int fd; /* owned; the cloned /dev/fuse */
     struct loop_fd watch;
     bool watching;
+
+    /* Help between workers, see transport_dev.c. */
+    atomic_bool standby;   /* does not watch; any thread may set it to false */
+    struct bh *help;       /* stops standing by */
+    atomic_uint overloads; /* times it had more than it could do at once */
+    unsigned overloads_seen; /* of the worker before this one */
+    struct loop_timer check_help;
+
     int64_t batch_bytes;    /* of data in the requests taken just now */
     bool stopping;          /* reads no more requests */
     struct list free_slots; /* most recently used first */
@@ -113,6 +121,8 @@ struct transport {
     int (*start)(struct worker *w);
     /* Takes no more requests; those in flight are still answered. */
     void (*stop)(struct worker *w);
+    /* Undoes start(), however far that came; nothing is in flight. */
+    void (*free)(struct worker *w);
     /* Answers a request; 0 or a negative errno, as writev(2) would. */
     ssize_t (*reply)(struct slot *s, const struct iovec *iov, int n);
 };

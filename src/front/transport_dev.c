@@ -6,6 +6,13 @@
  * its queue go, so that requests which arrived together leave as one batch.
  * An answer goes to the descriptor its request was read from: the kernel looks
  * for it there only.
+ *
+ * With several workers, the first one takes everything as long as it can: two
+ * that share a trickle of requests only wake each other, and split what could
+ * have been merged.  Each further one stands by, its descriptor unwatched,
+ * until the one before it is overloaded; when that has not been so for a
+ * while, it stands by again.  The first always watches, so no request is left
+ * to somebody who does not look.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -15,6 +22,7 @@
 #include <sys/uio.h>
 #include <unistd.h>
 
+#include "base/cleanup.h"
 #include "base/log.h"
 #include "front/front_priv.h"
 
@@ -23,6 +31,12 @@
  * would only push the first ones out of the processor's caches. */
 #define DEV_BATCH       64
 #define DEV_BATCH_BYTES (1024 * 1024)
+
+/* So many requests at once are more than one worker does while the next few
+ * come in. */
+#define DEV_OVERLOAD 4
+/* A worker stands by again when its help was not asked for this long. */
+#define DEV_HELP_NS (INT64_C(2) * 1000 * 1000)
 
 static uint64_t dev_want(uint64_t offered)
 {
@@ -74,6 +88,91 @@ static int dev_read(struct worker *w)
     return rc;
 }
 
+/* -- Help between workers */
+
+/* Any thread, but only that of the worker before @w wakes it. */
+static void dev_wake_standby(struct worker *w)
+{
+    if (atomic_load(&w->standby) && atomic_exchange(&w->standby, false)) {
+        bh_schedule(w->help);
+    }
+}
+
+static void dev_overloaded(struct worker *w)
+{
+    struct worker *next = w + 1;
+
+    atomic_fetch_add_explicit(&w->overloads, 1, memory_order_relaxed);
+    if (next < w->front->workers + w->front->n_workers) {
+        dev_wake_standby(next);
+    }
+}
+
+static int dev_watch(struct worker *w)
+{
+    int rc = loop_add_fd(w->loop, &w->watch);
+
+    w->watching = rc == 0;
+    return rc;
+}
+
+static void dev_unwatch(struct worker *w)
+{
+    if (w->watching) {
+        loop_del_fd(w->loop, &w->watch);
+        w->watching = false;
+    }
+}
+
+/* Has the worker before @w been overloaded since this was asked last? */
+static bool dev_is_needed(struct worker *w)
+{
+    unsigned overloads =
+        atomic_load_explicit(&w[-1].overloads, memory_order_relaxed);
+    bool needed = overloads != w->overloads_seen;
+
+    w->overloads_seen = overloads;
+    return needed;
+}
+
+static void dev_check_help(void *opaque)
+{
+    struct worker *w = opaque;
+
+    if (dev_is_needed(w)) {
+        loop_timer_arm(&w->check_help, loop_now() + DEV_HELP_NS);
+        return;
+    }
+    dev_unwatch(w);
+    atomic_store(&w->standby, true);
+}
+
+static void dev_help(void *opaque)
+{
+    struct worker *w = opaque;
+
+    if (w->stopping) {
+        return;
+    }
+    if (dev_watch(w) < 0) {
+        atomic_store(&w->standby, true); /* asked again, it tries again */
+        return;
+    }
+    loop_timer_arm(&w->check_help, loop_now() + DEV_HELP_NS);
+}
+
+/* -- Taking requests */
+
+static void dev_failed(struct worker *w, int rc)
+{
+    if (rc != -ENODEV) {
+        log_error("%s: reading /dev/fuse failed: %s", w->front->mountpoint,
+                  g_strerror(-rc));
+    }
+    transport_dev.stop(w);
+    front_has_ended(w->front);
+}
+
 static bool dev_drain(void *opaque)
 {
     struct worker *w = opaque;
@@ -89,15 +188,13 @@ static bool dev_drain(void *opaque)
         rc = dev_read(w);
         n += rc > 0;
     }
+    if (n >= DEV_OVERLOAD || rc > 0) {
+        dev_overloaded(w);
+    }
     queue_unplug(w->queue);
     loop_unplug();
     if (rc < 0) {
-        if (rc != -ENODEV) {
-            log_error("%s: reading /dev/fuse failed: %s", w->front->mountpoint,
-                      g_strerror(-rc));
-        }
-        transport_dev.stop(w);
-        front_has_ended(w->front);
+        dev_failed(w, rc);
     }
     return n > 0;
 }
@@ -123,8 +220,10 @@ static int dev_clone(int devfd)
 
 static int dev_start(struct worker *w)
 {
-    int rc;
+    bool first = w == w->front->workers;
 
+    w->help = bh_new(w->loop, dev_help, w);
+    loop_timer_init(&w->check_help, w->loop, dev_check_help, w);
     w->fd = dev_clone(w->front->devfd);
     if (w->fd < 0) {
         return w->fd;
@@ -140,17 +239,25 @@ static int dev_start(struct worker *w)
     if (w->front->n_workers > 1) {
         w->watch.events |= EPOLLEXCLUSIVE;
     }
-    rc = loop_add_fd(w->loop, &w->watch);
-    w->watching = rc == 0;
-    return rc;
+    atomic_store(&w->standby, !first);
+    return first ? dev_watch(w) : 0;
 }
 
 static void dev_stop(struct worker *w)
 {
     w->stopping = true;
-    if (w->watching) {
-        loop_del_fd(w->loop, &w->watch);
-        w->watching = false;
+    dev_unwatch(w);
+    if (w->help) {
+        loop_timer_cancel(&w->check_help);
+    }
+}
+
+/* The worker before this one is gone already: nobody wakes us any more. */
+static void dev_free(struct worker *w)
+{
+    bh_free(w->help);
+    if (w->fd >= 0) {
+        (void)close(steal_fd(&w->fd));
     }
 }
 
@@ -166,5 +273,6 @@ const struct transport transport_dev = {
     .want = dev_want,
     .start = dev_start,
     .stop = dev_stop,
+    .free = dev_free,
     .reply = dev_reply,
 };

@@ -61,7 +61,8 @@ static const struct mount_option table[] = {
          "who does the I/O: the kernel (Linux AIO) or threads;\n"
          "auto: native where the cache mode is direct"),
     NUMBER("iothreads", INT, iothreads, 1, 64, "N",
-           "threads that serve requests (1 to 64; default 1)"),
+           "threads that serve requests (1 to 64; default 2, or 1 where there\n"
+           "is one processor)"),
     ENUM("merge", merge, off_on_names,
          "join requests that are neighbours (default on)"),
     ENUM("discard", discard, discard_names,
@@ -122,12 +123,18 @@ const struct mount_option *mount_option_table(size_t *n)
     return table;
 }
 
+/* The second one only works while the first has more than it can do. */
+static int64_t default_iothreads(void)
+{
+    return g_get_num_processors() > 1 ? 2 : 1;
+}
+
 struct mount_opts *mount_opts_new(void)
 {
     struct mount_opts *o = g_new(struct mount_opts, 1);
 
     *o = (struct mount_opts){
-        .iothreads = 1,
+        .iothreads = default_iothreads(),
         .merge = true,
         .size = -1,
         .part = -1,

@@ -11,6 +11,8 @@
 #include "format/qcow2/qcow2.h"
 
 #define INCOMPATIBLE_OFFSET 72 /* of that field in the header */
+#define MIN_AHEAD           MiB
+#define MAX_AHEAD           (64 * MiB)
 
 /* -- Reading and writing ------------------------------------------------- */
 
@@ -54,18 +56,41 @@ int co_fn qcow2_co_write_table(struct qcow2 *s, int64_t offset, const void *buf,
     return node_co_pwrite(s->file, offset, buf, bytes, 0); /* yields */
 }
 
+/* How much longer than needed a file is made that has @length already. */
+static int64_t reach_ahead(int64_t length)
+{
+    return max_i64(MIN_AHEAD, min_i64(length / 8, MAX_AHEAD));
+}
+
 int co_fn qcow2_co_reach(struct qcow2 *s, int64_t end)
 {
+    int64_t length = node_length(s->file);
+    int64_t want = align_up(end + reach_ahead(length), s->cluster_size);
     int rc;
 
-    if ((node_driver(s->file)->traits & DRIVER_GROWS) ||
-        end <= node_length(s->file)) {
+    if (end <= length) {
         return 0;
     }
-    /* Slightly more than needed, so that not each cluster does this. */
-    rc = node_co_truncate(s->file, align_up(end, max_i64(s->cluster_size, MiB)),
-                          PREALLOC_OFF, 0, NULL); /* yields */
+    /* A write that makes a file longer is slower than one that does not, and
+     * with O_DIRECT holds up all others; so most should not. */
+    rc = node_co_truncate(s->file, want, PREALLOC_OFF, 0, NULL); /* yields */
+    if (rc == 0) {
+        s->reached = want;
+        return 0;
+    }
+    if (node_driver(s->file)->traits & DRIVER_GROWS) {
+        return 0; /* it will, if it can */
+    }
     return rc == -EOPNOTSUPP ? -ENOSPC : rc;
+}
+
+void co_fn qcow2_co_cut_ahead(struct qcow2 *s)
+{
+    if (s->reached > s->used_end && node_length(s->file) == s->reached) {
+        (void)!node_co_truncate(s->file, s->used_end, PREALLOC_OFF, 0,
+                                NULL); /* yields */
+    }
+    s->reached = 0;
 }
 
 /* -- The header ---------------------------------------------------------- */
@@ -106,7 +131,9 @@ static int co_fn begin_change(struct qcow2 *s)
 
     /* Tables at the end may be shorter than the sectors we write.  A file that
      * cannot be longer is a device, and long enough. */
-    (void)!qcow2_co_reach(s, cluster_up(s, node_length(s->file))); /* yields */
+    if (!(node_driver(s->file)->traits & DRIVER_GROWS)) {
+        (void)!qcow2_co_reach(s, s->used_end); /* yields */
+    }
     if (mark_header(s)) {
         rc = qcow2_co_write_header(s);         /* yields */
         rc = rc ? rc : node_co_flush(s->file); /* yields */

@@ -316,9 +316,8 @@ int co_fn qcow2_co_prepare_writing(struct qcow2 *s, GError **err)
     }
     s->free_hint = 0;
     s->packed_next = 0;
-    s->fresh_from = node_driver(s->file)->traits & DRIVER_GROWS
-                        ? cluster_up(s, node_length(s->file))
-                        : INT64_MAX;
+    s->used_end = cluster_up(s, node_length(s->file));
+    s->fresh_is_zero = (node_driver(s->file)->traits & DRIVER_GROWS) != 0;
     if (clash && !(node_flags(s->node) & NODE_CHECK)) {
         return error_set(err, -EIO,
                          "%s: its tables overlap each other; it can only be "
@@ -526,6 +525,7 @@ static void co_fn finish_writing(struct qcow2 *s)
 {
     int rc = qcow2_co_flush_all(s); /* yields */
 
+    qcow2_co_cut_ahead(s); /* yields */
     if (rc == 0 && s->lazy && (s->header.incompatible & QCOW2_DIRTY)) {
         s->header.incompatible &= ~(uint64_t)QCOW2_DIRTY;
         (void)!qcow2_co_write_header(s); /* yields */

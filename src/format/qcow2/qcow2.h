@@ -139,7 +139,9 @@ struct qcow2 {
     struct co_mutex meta;
     struct qcow2_header header; /* as on disk */
     int64_t free_hint;          /* no cluster below is free */
-    int64_t fresh_from;         /* nothing was ever written from here on */
+    int64_t used_end;           /* clusters from here on were never used */
+    bool fresh_is_zero;         /* and those read as zeroes */
+    int64_t reached;            /* what the file was last made to reach */
     int64_t packed_next;        /* where compressed data go next; 0: nowhere */
 
     /* -- Changed under @meta, read under @l1_lock or atomically */
@@ -221,8 +223,10 @@ nodiscard int co_fn qcow2_co_read_table(struct qcow2 *s, int64_t offset,
 /* Writes metadata; makes the file longer if need be. */
 nodiscard int co_fn qcow2_co_write_table(struct qcow2 *s, int64_t offset,
                                          const void *buf, int64_t bytes);
-/* Makes the file reach @end if it cannot grow by writing.  @meta held. */
+/* Makes the file reach @end, and then some.  @meta held. */
 nodiscard int co_fn qcow2_co_reach(struct qcow2 *s, int64_t end);
+/* At the end of writing: gives back what was too much. */
+void co_fn qcow2_co_cut_ahead(struct qcow2 *s);
 
 /* -- Which host clusters are metadata (guard.c) -------------------------- */
 

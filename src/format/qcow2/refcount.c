@@ -239,6 +239,9 @@ static int co_fn growth_write(struct qcow2 *s, const struct growth *g,
     int64_t table_bytes = g->table_clusters << s->cluster_bits;
     int rc = blocks_sync(s); /* yields */
 
+    rc = rc ? rc
+            : qcow2_co_reach(s, first + table_bytes +
+                                    (g->blocks << s->cluster_bits));
     memcpy(table, s->reftable, (size_t)s->reftable_n * 8);
     for (int64_t i = 0; i < g->blocks && rc == 0; i++) {
         table[s->reftable_n + i] =
@@ -287,9 +290,9 @@ static int co_fn reftable_grow(struct qcow2 *s, int64_t b)
     }
     co_mutex_unlock(&s->writeback);
     if (rc == 0) {
-        s->fresh_from =
-            max_i64(s->fresh_from, (g.first + g.table_clusters + g.blocks)
-                                       << s->cluster_bits);
+        s->used_end =
+            max_i64(s->used_end, (g.first + g.table_clusters + g.blocks)
+                                     << s->cluster_bits);
         guard_remove(s->guard, old_offset, old_clusters << s->cluster_bits);
         qcow2_co_unalloc(s, old_offset, old_clusters); /* yields */
     }
@@ -321,7 +324,7 @@ static int co_fn block_add(struct qcow2 *s, int64_t b, int64_t offset)
     if (rc < 0) {
         return rc;
     }
-    s->fresh_from = max_i64(s->fresh_from, offset + s->cluster_size);
+    s->used_end = max_i64(s->used_end, offset + s->cluster_size);
     reftable_set(s, b, offset);
     return 0;
 }
@@ -437,10 +440,10 @@ static int check_reach(const struct qcow2 *s, int64_t end)
  * ever written there. */
 static bool take_fresh(struct qcow2 *s, int64_t first, int64_t n)
 {
-    bool fresh = first << s->cluster_bits >= s->fresh_from;
+    bool fresh = first << s->cluster_bits >= s->used_end;
 
-    s->fresh_from = max_i64(s->fresh_from, (first + n) << s->cluster_bits);
-    return fresh;
+    s->used_end = max_i64(s->used_end, (first + n) << s->cluster_bits);
+    return fresh && s->fresh_is_zero;
 }
 
 int co_fn qcow2_co_count_at_all(struct qcow2 *s, int64_t cluster)

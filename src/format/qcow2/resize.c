@@ -317,6 +317,9 @@ static int co_fn cut_file(struct qcow2 *s)
     if (rc == 0 && clusters << s->cluster_bits < node_length(s->file)) {
         rc = node_co_truncate(s->file, clusters << s->cluster_bits,
                               PREALLOC_OFF, 0, NULL); /* yields */
+        if (rc == 0) {
+            s->used_end = clusters << s->cluster_bits;
+        }
     }
     co_mutex_unlock(&s->meta);
     return rc;

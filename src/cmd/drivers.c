@@ -8,12 +8,14 @@
 #include "format/blkdebug.h"
 #include "format/qcow2/driver.h"
 #include "format/raw.h"
+#include "format/writelog.h"
 
 void cmd_register_drivers(void)
 {
     static const struct driver *const drivers[] = {
-        &driver_file,     &driver_host_device, &driver_null,  &driver_null_co,
-        &driver_null_aio, &driver_raw,         &driver_qcow2, &driver_blkdebug,
+        &driver_file,    &driver_host_device, &driver_null,
+        &driver_null_co, &driver_null_aio,    &driver_raw,
+        &driver_qcow2,   &driver_blkdebug,    &driver_writelog,
     };
 
     for (size_t i = 0; i < G_N_ELEMENTS(drivers); i++) {

@@ -12,6 +12,7 @@
 #include "driver/driver_list.h"
 #include "format/qcow2/driver.h"
 #include "format/raw.h"
+#include "format/writelog.h"
 #include "loop/loop.h"
 
 static struct loop *loop;
@@ -26,6 +27,7 @@ void rig_init(void)
     driver_register(&driver_null);
     driver_register(&driver_raw);
     driver_register(&driver_qcow2);
+    driver_register(&driver_writelog);
     g_assert_cmpint(loop_new(&loop), ==, 0);
     loop_adopt(loop);
     folder = g_dir_make_tmp("coblk-qcow2-XXXXXX", &err);
@@ -41,6 +43,9 @@ void rig_fini(void)
 
 char *rig_path(const char *name)
 {
+    if (g_str_has_prefix(name, "json:")) {
+        return g_strdup(name);
+    }
     return g_build_filename(folder, name, NULL);
 }
 

@@ -1,0 +1,254 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * writelog: a filter that writes down what is written through it, to find out
+ * what a crash could leave behind.
+ *
+ *   log.…   options of the file that the log goes to, log.filename=PATH
+ *
+ * A write is logged when it is complete, a flush when it begins: all entries
+ * above a flush are durable once it has succeeded, and no others need be.
+ * Zeroes are logged as data, and what is cut off the end as a discard.
+ * Requests pass in sectors of 512 bytes, as a disk would get them.
+ */
+#include "format/writelog.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/align.h"
+#include "base/endian.h"
+#include "base/error.h"
+#include "block/driver.h"
+#include "block/node.h"
+#include "loop/sync.h"
+
+#define ZERO_STEP (256 * KiB) /* most zeroes in one entry */
+
+struct writelog {
+    struct co_mutex lock; /* guards the rest */
+    struct node *log;
+    int64_t next;     /* where in the log the next entry goes */
+    uint64_t entries; /* before that */
+};
+
+/* -- The log ------------------------------------------------------------- */
+
+/* Writes the number of entries, so that what is there can be read. */
+static int co_fn log_super(struct writelog *w)
+{
+    uint8_t super[WRITELOG_SECTOR] = {0};
+
+    store_le64(super + WRITELOG_SUPER_MAGIC, WRITELOG_MAGIC);
+    store_le64(super + WRITELOG_SUPER_VERSION, WRITELOG_VERSION);
+    store_le64(super + WRITELOG_SUPER_ENTRIES, w->entries);
+    store_le32(super + WRITELOG_SUPER_SECTOR_SIZE, WRITELOG_SECTOR);
+    return node_co_pwrite(w->log, 0, super, sizeof(super), 0); /* yields */
+}
+
+/* Appends an entry and its data (may be NULL). */
+static int co_fn log_entry(struct writelog *w, int64_t offset, int64_t bytes,
+                           unsigned flags, const struct iovs *data)
+{
+    uint8_t head[WRITELOG_SECTOR] = {0};
+    int rc;
+
+    store_le64(head + WRITELOG_ENTRY_SECTOR,
+               (uint64_t)(offset / WRITELOG_SECTOR));
+    store_le64(head + WRITELOG_ENTRY_SECTORS,
+               (uint64_t)(bytes / WRITELOG_SECTOR));
+    store_le64(head + WRITELOG_ENTRY_FLAGS, flags);
+    co_mutex_lock(&w->lock);                                     /* yields */
+    rc = node_co_pwrite(w->log, w->next, head, sizeof(head), 0); /* yields */
+    if (rc == 0 && data) {
+        rc = node_co_pwritev(w->log, w->next + WRITELOG_SECTOR, data, 0);
+    }
+    if (rc == 0) {
+        w->next += WRITELOG_SECTOR + (data ? bytes : 0);
+        w->entries++;
+        rc = flags & WRITELOG_FLUSH ? log_super(w) : 0; /* yields */
+    }
+    co_mutex_unlock(&w->lock);
+    return rc;
+}
+
+/* -- Requests ------------------------------------------------------------ */
+
+static int co_fn writelog_co_preadv(struct node *node, int64_t offset,
+                                    const struct iovs *dst)
+{
+    struct node *file = node_file(node);
+    int64_t there = min_i64(dst->bytes, node_length(file) - offset);
+    struct iovec *iov;
+    struct iovs part;
+    int rc;
+
+    if (there == dst->bytes) {
+        return node_co_preadv(file, offset, dst, 0); /* yields */
+    }
+    /* The last sector, which the file does not fill. */
+    iov = malloc((size_t)dst->n * sizeof(*iov));
+    if (!iov) {
+        return -ENOMEM;
+    }
+    iovs_memset(dst, there, 0, dst->bytes - there);
+    part = iovs_of(iov, iovs_slice(dst, 0, there, iov));
+    rc = node_co_preadv(file, offset, &part, 0); /* yields */
+    free(iov);
+    return rc;
+}
+
+/* A write that ends at an unaligned end of the file is logged with zeroes
+ * behind it. */
+static int co_fn log_write(struct writelog *w, int64_t offset,
+                           const struct iovs *src, unsigned flags)
+{
+    int64_t bytes = align_up(src->bytes, WRITELOG_SECTOR);
+    uint8_t *buf;
+    struct iovec iov;
+    struct iovs all;
+    int rc;
+
+    if (bytes == src->bytes) {
+        return log_entry(w, offset, bytes, flags, src); /* yields */
+    }
+    buf = calloc(1, (size_t)bytes);
+    if (!buf) {
+        return -ENOMEM;
+    }
+    iovs_to_buf(src, 0, buf, src->bytes);
+    all = iovs_one(&iov, buf, bytes);
+    rc = log_entry(w, offset, bytes, flags, &all); /* yields */
+    free(buf);
+    return rc;
+}
+
+static int co_fn writelog_co_pwritev(struct node *node, int64_t offset,
+                                     const struct iovs *src, unsigned flags)
+{
+    struct writelog *w = node_state(node);
+    int rc = node_co_pwritev(node_file(node), offset, src, flags); /* yields */
+
+    return rc ? rc
+              : log_write(w, offset, src, flags & REQ_FUA ? WRITELOG_FUA : 0);
+}
+
+static int co_fn writelog_co_pwrite_zeroes(struct node *node, int64_t offset,
+                                           int64_t bytes, unsigned flags)
+{
+    struct writelog *w = node_state(node);
+    int64_t step = min_i64(align_up(bytes, WRITELOG_SECTOR), ZERO_STEP);
+    void *zeroes;
+    int rc = node_co_pwrite_zeroes(node_file(node), offset, bytes, flags);
+
+    if (rc < 0) {
+        return rc;
+    }
+    zeroes = calloc(1, (size_t)step);
+    rc = zeroes ? 0 : -ENOMEM;
+    for (int64_t pos = 0; pos < bytes && rc == 0; pos += step) {
+        struct iovec iov;
+        struct iovs src = iovs_one(&iov, zeroes, min_i64(bytes - pos, step));
+
+        rc = log_write(w, offset + pos, &src, 0); /* yields */
+    }
+    free(zeroes);
+    return rc;
+}
+
+static int co_fn writelog_co_pdiscard(struct node *node, int64_t offset,
+                                      int64_t bytes)
+{
+    int rc = node_co_pdiscard(node_file(node), offset, bytes); /* yields */
+
+    return rc ? rc
+              : log_entry(node_state(node), offset,
+                          align_down(bytes, WRITELOG_SECTOR), WRITELOG_DISCARD,
+                          NULL);
+}
+
+static int co_fn writelog_co_flush_to_disk(struct node *node)
+{
+    return log_entry(node_state(node), 0, 0, WRITELOG_FLUSH, NULL);
+}
+
+static int co_fn writelog_co_truncate(struct node *node, int64_t length,
+                                      enum prealloc_mode prealloc,
+                                      unsigned flags, GError **err)
+{
+    int64_t old = node_length(node);
+    int64_t from = align_up(length, WRITELOG_SECTOR);
+    int rc = node_co_truncate(node_file(node), length, prealloc, flags, err);
+
+    if (rc == 0) {
+        node_set_length(node, length);
+    }
+    if (rc == 0 && from < old) {
+        rc = log_entry(node_state(node), from,
+                       align_up(old, WRITELOG_SECTOR) - from, WRITELOG_DISCARD,
+                       NULL); /* yields */
+        if (rc < 0) {
+            error_set_errno(err, rc, "%s: cannot write the log",
+                            node_filename(node));
+        }
+    }
+    return rc;
+}
+
+/* -- Opening ------------------------------------------------------------- */
+
+static void writelog_limits(struct node *node, struct node_limits *limits)
+{
+    limits->request_align = max_i64(limits->request_align, WRITELOG_SECTOR);
+    limits->zeroes_align = WRITELOG_SECTOR;
+    limits->discard_align = WRITELOG_SECTOR;
+}
+
+static int co_fn writelog_co_open(struct node *node, struct options *opts,
+                                  GError **err)
+{
+    struct writelog *w = node_state(node);
+    int rc = node_co_open_child(node, "file", opts, node_flags(node), err);
+
+    if (rc == 0) {
+        rc = node_co_open_child(node, "log", opts, NODE_RDWR, err); /* yields */
+    }
+    if (rc < 0) {
+        return rc;
+    }
+    w->log = node_child(node, "log");
+    w->next = WRITELOG_SECTOR;
+    rc = log_super(w); /* yields */
+    if (rc < 0) {
+        return error_set_errno(err, rc, "%s: cannot write the log",
+                               node_filename(w->log));
+    }
+    co_mutex_init(&w->lock);
+    node_set_length(node, node_length(node_file(node)));
+    return 0;
+}
+
+static void co_fn writelog_co_close(struct node *node)
+{
+    struct writelog *w = node_state(node);
+
+    (void)!log_super(w); /* what a flush has counted is there; yields */
+    co_mutex_fini(&w->lock);
+}
+
+const struct driver driver_writelog = {
+    .name = "writelog",
+    .state_size = sizeof(struct writelog),
+    .traits = DRIVER_FILTER | DRIVER_GROWS,
+    .write_flags = REQ_FUA | REQ_WRITE_UNCHANGED,
+    .zeroes_flags = REQ_MAY_UNMAP | REQ_NO_FALLBACK,
+    .co_open = writelog_co_open,
+    .co_close = writelog_co_close,
+    .limits = writelog_limits,
+    .co_preadv = writelog_co_preadv,
+    .co_pwritev = writelog_co_pwritev,
+    .co_pwrite_zeroes = writelog_co_pwrite_zeroes,
+    .co_pdiscard = writelog_co_pdiscard,
+    .co_flush_to_disk = writelog_co_flush_to_disk,
+    .co_truncate = writelog_co_truncate,
+};

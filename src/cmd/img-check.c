@@ -172,8 +172,7 @@ static int co_fn check_node(const struct check *c, struct node *node)
     int rc;
 
     if (!ops || !ops->co_check) {
-        (void)cmd_fail("%s: %s images hold nothing that could be checked",
-                       c->image.name, node_driver(node)->name);
+        (void)cmd_fail("This image format does not support checks");
         return CHECK_EXIT_UNSUPPORTED;
     }
     rc = run_check(c, node, c->fix, &r); /* yields */

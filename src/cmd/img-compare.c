@@ -8,6 +8,7 @@
 #include <inttypes.h>
 #include <stdio.h>
 
+#include "base/align.h"
 #include "block/node.h"
 #include "cmd/img.h"
 #include "cmd/progress.h"
@@ -91,11 +92,12 @@ static void compare_entry(void *opaque)
         (void)img_fail(err);
         c->status = COMPARE_EXIT_OPEN;
     } else {
-        bool sizes_differ = tool_length(nodes[0]) != tool_length(nodes[1]);
+        int64_t lengths[2] = {tool_length(nodes[0]), tool_length(nodes[1])};
 
         compare_co_run(nodes, c->strict, c->crew, &c->progress.watch, &r);
         progress_end(&c->progress, r.outcome == COMPARE_SAME);
-        if (sizes_differ && !c->strict && !c->quiet) {
+        if (lengths[0] != lengths[1] && !c->strict && !c->quiet &&
+            r.offset >= min_i64(lengths[0], lengths[1])) {
             (void)printf("Warning: Image size mismatch!\n");
         }
         c->status = tell(c, &r);

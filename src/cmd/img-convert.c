@@ -231,11 +231,18 @@ static int co_fn make_target(struct convert_cmd *c)
 
 /* -- Copying ------------------------------------------------------------- */
 
-static void tell_lost(void *opaque, int64_t offset, int64_t bytes, int rc)
+static void tell_lost(void *opaque, enum convert_step step, int64_t offset,
+                      int64_t bytes, int rc)
 {
-    img_warn("offset %" PRId64 ": %" PRId64 " bytes cannot be read, zeroes in "
-             "their place: %s",
-             offset, bytes, g_strerror(-rc));
+    if (step == CONVERT_STATUS) {
+        img_warn("offset %" PRId64 ": what is there cannot be told, taken for "
+                 "data: %s",
+                 offset, g_strerror(-rc));
+    } else {
+        img_warn("offset %" PRId64 ": %" PRId64 " bytes cannot be read, zeroes "
+                 "in their place: %s",
+                 offset, bytes, g_strerror(-rc));
+    }
 }
 
 static int explain(const struct convert_cmd *c, const struct convert_result *r)
@@ -399,6 +406,7 @@ static void set_flags(struct convert_cmd *c)
                   (c->out_of_order ? CONVERT_OUT_OF_ORDER : 0) |
                   (c->copy_range ? CONVERT_COPY_RANGE : 0) |
                   (c->salvage ? CONVERT_SALVAGE : 0) |
+                  (c->salvage || c->progress ? CONVERT_COUNT_FIRST : 0) |
                   (c->writethrough ? CONVERT_WRITETHROUGH : 0);
 }
 

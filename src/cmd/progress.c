@@ -146,8 +146,13 @@ void progress_begin(struct progress *p, bool wanted)
 
 void progress_end(struct progress *p, bool complete)
 {
-    if (p->mode == PROGRESS_LINES && complete && p->shown != 100) {
+    /* The last line again, and an empty one: what a program waits for that
+     * reads qemu-img's. */
+    if (p->mode == PROGRESS_LINES && complete) {
         show_line(1, 1);
+    }
+    if (p->mode == PROGRESS_LINES) {
+        (void)printf("\n");
     }
     if (p->mode == PROGRESS_BAR) {
         (void)printf("\n");

@@ -235,6 +235,9 @@ void co_fn compare_co_run(struct node *const images[2], bool strict,
     crew_co_run(crew, compare_work, compare_tick, &c); /* yields */
     co_mutex_fini(&c.claim);
     *ret = c.result;
+    if (ret->outcome == COMPARE_SAME) {
+        ret->offset = c.length;
+    }
     if (atomic_load(&c.stop) && ret->outcome == COMPARE_SAME) {
         ret->outcome = COMPARE_STOPPED;
     }

@@ -32,9 +32,9 @@ enum compare_outcome {
 
 struct compare_result {
     enum compare_outcome outcome;
-    int64_t offset;
-    int rc;    /* of an error */
-    int image; /* 0 or 1, of an error */
+    int64_t offset; /* SAME: the end */
+    int rc;         /* of an error */
+    int image;      /* 0 or 1, of an error */
 };
 
 void co_fn compare_co_run(struct node *const images[2], bool strict,

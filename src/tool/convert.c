@@ -16,11 +16,12 @@
 
 /* What is read, looked at and written again at once: half of it is in the
  * second-level cache, and a system call is cheap compared to the copy. */
-#define CHUNK_DATA (512 * KiB)
+#define CHUNK_DATA (1 * MiB)
 /* The host copies as much as it likes at once. */
 #define CHUNK_HOST (4 * MiB)
 /* Zeroes cost nothing but time without progress. */
 #define CHUNK_ZERO    (256 * MiB)
+#define SECTOR        512
 #define NS_PER_SECOND INT64_C(1000000000)
 
 void convert_fail(struct convert *c, enum convert_step step, int64_t offset,
@@ -34,6 +35,26 @@ void convert_fail(struct convert *c, enum convert_step step, int64_t offset,
     }
     pthread_mutex_unlock(&c->lock);
     atomic_store(&c->stop, true);
+}
+
+void convert_progress(struct convert *c, int64_t bytes)
+{
+    int64_t done = atomic_fetch_add(&c->done, bytes) + bytes;
+
+    pthread_mutex_lock(&c->lock);
+    tool_progress(c->rq->watch, done, c->work);
+    pthread_mutex_unlock(&c->lock);
+}
+
+void convert_lost(struct convert *c, enum convert_step step, int64_t offset,
+                  int64_t bytes, int rc)
+{
+    pthread_mutex_lock(&c->lock);
+    c->result.lost += step == CONVERT_READ ? bytes : 0;
+    if (c->rq->lost) {
+        c->rq->lost(c->rq->opaque, step, offset, bytes, rc);
+    }
+    pthread_mutex_unlock(&c->lock);
 }
 
 /* -- What to do with a run of the source --------------------------------- */
@@ -104,22 +125,39 @@ static bool claim_source(struct convert *c)
     return true;
 }
 
+/* As extent_cursor_co_at(), but asks for less and less when that fails, and
+ * takes a sector that cannot be told of for data: reading it will show. */
+static int co_fn look_salvaging(struct convert *c, int64_t offset, int64_t end,
+                                struct extent *ret)
+{
+    int64_t bytes = end - offset;
+    int rc;
+
+    for (;;) {
+        rc = extent_co_get(c->cursor.node, c->cursor.base, offset, bytes, ret);
+        if (rc == 0) {
+            return 0;
+        }
+        if (bytes <= SECTOR) {
+            break;
+        }
+        bytes = align_up(bytes / 2, SECTOR);
+    }
+    convert_lost(c, CONVERT_STATUS, offset, bytes, rc);
+    *ret = (struct extent){offset, bytes, .data = true, .present = true};
+    return 0;
+}
+
 /* The run of the current source at c->next, in the terms of the target. */
 static int co_fn claim_look(struct convert *c, struct extent *ret)
 {
     const struct convert_source *s = &c->rq->sources[c->source];
     int64_t offset = c->next - c->start + s->offset;
-    int rc = extent_cursor_co_at(&c->cursor, offset, s->offset + s->bytes, ret);
+    int64_t end = s->offset + s->bytes;
+    int rc = c->rq->flags & CONVERT_SALVAGE
+                 ? look_salvaging(c, offset, end, ret)
+                 : extent_cursor_co_at(&c->cursor, offset, end, ret);
 
-    if (rc < 0 && (c->rq->flags & CONVERT_SALVAGE)) {
-        /* Reading finds out what is lost. */
-        *ret = (struct extent){
-            .bytes = min_i64(s->offset + s->bytes - offset, c->chunk),
-            .data = true,
-            .present = true,
-        };
-        rc = 0;
-    }
     ret->offset = c->next;
     return rc;
 }
@@ -180,7 +218,9 @@ static bool co_fn claim_locked(struct convert *c, struct range *ret)
             return true;
         }
         c->next += e.bytes;
-        atomic_fetch_add(&c->done, e.bytes);
+        if (!(c->rq->flags & CONVERT_COUNT_FIRST)) {
+            atomic_fetch_add(&c->done, e.bytes);
+        }
     }
     return false;
 }
@@ -242,11 +282,32 @@ static int64_t choose_unit(const struct convert_request *rq)
     return max_i64(unit, node_limits(rq->target)->zeroes_align);
 }
 
+/* How much there is to copy.  0, or a negative errno. */
+static int co_fn count_work(struct convert *c)
+{
+    int rc = 0;
+
+    c->work = 0;
+    while (rc == 0 && claim_source(c)) {
+        struct extent e;
+
+        rc = claim_look(c, &e); /* yields */
+        if (rc == 0 && choose(c, &e, &e.bytes) == ACTION_COPY) {
+            c->work += e.bytes;
+        }
+        c->next += e.bytes;
+    }
+    c->source = 0;
+    c->start = c->next = 0;
+    c->cursor.node = NULL;
+    return rc;
+}
+
 static void convert_tick(void *opaque)
 {
     struct convert *c = opaque;
 
-    tool_progress(c->rq->watch, atomic_load(&c->done), c->total);
+    convert_progress(c, 0);
     if (tool_stopped(c->rq->watch)) {
         convert_fail(c, CONVERT_OTHER, 0, -ECANCELED);
     }
@@ -260,6 +321,7 @@ void co_fn convert_co_run(const struct convert_request *rq, struct crew *crew,
         .unit = choose_unit(rq),
         .lock = PTHREAD_MUTEX_INITIALIZER,
     };
+    int rc = 0;
 
     for (unsigned i = 0; i < rq->n_sources; i++) {
         c.total += rq->sources[i].bytes;
@@ -270,7 +332,15 @@ void co_fn convert_co_run(const struct convert_request *rq, struct crew *crew,
                  rq->cluster > 0;
     co_mutex_init(&c.claim);
     co_queue_init(&c.turns);
-    c.target_zero = clear_target(&c);                  /* yields */
+    c.target_zero = clear_target(&c); /* yields */
+    c.work = c.total;
+    if (rq->flags & CONVERT_COUNT_FIRST) {
+        rc = count_work(&c); /* yields */
+    }
+    if (rc < 0) {
+        convert_fail(&c, CONVERT_STATUS, c.next, rc);
+    }
+    convert_progress(&c, 0);
     crew_co_run(crew, convert_work, convert_tick, &c); /* yields */
     co_mutex_fini(&c.claim);
     *ret = c.result;

@@ -7,7 +7,8 @@
  * decides how the target is laid out (formats that allocate clusters), each
  * waits for its turn to write unless the caller says that order is nothing.
  *
- * Threading: coroutine.
+ * Threading: coroutine.  The watch is told of progress on any thread, by one
+ *            at a time.
  */
 #ifndef TOOL_CONVERT_H
 #define TOOL_CONVERT_H
@@ -37,6 +38,15 @@ enum convert_flags {
     CONVERT_TARGET_BACKED = 1 << 5, /* its backing file has what the source's
                                        backing file has: copy the rest */
     CONVERT_WRITETHROUGH = 1 << 6,  /* each write is to be durable */
+    CONVERT_COUNT_FIRST = 1 << 7,   /* find out how much there is to copy, so
+                                       that the progress counts only that */
+};
+
+enum convert_step {
+    CONVERT_STATUS, /* asking where data are */
+    CONVERT_READ,
+    CONVERT_WRITE,
+    CONVERT_OTHER, /* memory, or stopped */
 };
 
 struct convert_request {
@@ -49,17 +59,12 @@ struct convert_request {
     int64_t backing_length; /* CONVERT_TARGET_BACKED: of the backing file */
     int64_t rate;           /* bytes per second; 0: no limit */
     const struct tool_watch *watch;
-    /* Salvage: told of each range that was lost.  Any worker's thread, one at
-     * a time.  May be NULL. */
-    void (*lost)(void *opaque, int64_t offset, int64_t bytes, int rc);
+    /* Salvage: told of each range of an input of which the status cannot be
+     * told (CONVERT_STATUS) or that is lost (CONVERT_READ).  Any thread, one
+     * at a time.  May be NULL. */
+    void (*lost)(void *opaque, enum convert_step step, int64_t offset,
+                 int64_t bytes, int rc);
     void *opaque;
-};
-
-enum convert_step {
-    CONVERT_STATUS, /* asking where data are */
-    CONVERT_READ,
-    CONVERT_WRITE,
-    CONVERT_OTHER, /* memory, or stopped */
 };
 
 struct convert_result {

@@ -30,12 +30,7 @@ static void co_fn read_salvage(struct convert *c, const struct range *r,
         return;
     }
     memset(buf + at, 0, (size_t)bytes);
-    pthread_mutex_lock(&c->lock);
-    c->result.lost += bytes;
-    if (c->rq->lost) {
-        c->rq->lost(c->rq->opaque, r->src_offset + at, bytes, rc);
-    }
-    pthread_mutex_unlock(&c->lock);
+    convert_lost(c, CONVERT_READ, r->src_offset + at, bytes, rc);
 }
 
 static int co_fn copy_read(struct convert *c, const struct range *r, char *buf)
@@ -235,7 +230,9 @@ static void co_fn copy_range(struct convert *c, const struct range *r,
         }
     }
     end_turn(c);
-    atomic_fetch_add(&c->done, r->bytes);
+    if (!r->zero || !(c->rq->flags & CONVERT_COUNT_FIRST)) {
+        convert_progress(c, r->bytes);
+    }
 }
 
 void convert_work(void *opaque)

@@ -30,7 +30,8 @@ struct range {
 struct convert {
     /* Set at the start, then constant. */
     const struct convert_request *rq;
-    int64_t total;
+    int64_t total;    /* length of the target's part */
+    int64_t work;     /* what the progress counts */
     int64_t chunk;    /* most bytes of a range of data */
     int64_t unit;     /* blocks that are zeroes or not */
     bool target_zero; /* it reads as zeroes where nothing was written */
@@ -55,6 +56,13 @@ struct convert {
     uint64_t turn;         /* the range that may be written now */
     struct co_queue turns; /* those that wait for another turn */
 };
+
+/* @bytes of c->work are done. */
+void convert_progress(struct convert *c, int64_t bytes);
+
+/* Salvage: tells the caller of @bytes of an input. */
+void convert_lost(struct convert *c, enum convert_step step, int64_t offset,
+                  int64_t bytes, int rc);
 
 /* Takes the next range.  False at the end, or when it is over. */
 bool co_fn convert_co_claim(struct convert *c, struct range *ret);

@@ -153,11 +153,7 @@ static int co_fn plan_backing(const struct create_request *rq,
 
     if (!backing || !*backing) {
         g_free(options_take(plan->opts, OPT_BACKING));
-        return format ? error_set(err, -EINVAL,
-                                  "%s: a backing format is given, and no "
-                                  "backing file; add -b FILE",
-                                  rq->filename)
-                      : 0;
+        return 0;
     }
     if (format && !driver_find(format)) {
         return error_set(err, -EINVAL,
@@ -235,9 +231,9 @@ static void plan_set_size(struct create_plan *plan)
 {
     g_autofree char *text = NULL;
 
-    plan->bytes = align_up(plan->bytes, 512); /* images have whole sectors */
     text = g_strdup_printf("%" PRId64, plan->bytes);
     options_set(plan->opts, OPT_SIZE, text);
+    plan->bytes = align_up(plan->bytes, 512); /* images have whole sectors */
 }
 
 static int co_fn plan_make(const struct create_request *rq,
@@ -328,6 +324,9 @@ int co_fn create_co_run(const struct create_plan *plan, GError **err)
     int rc;
 
     g_free(options_take(opts, OPT_SIZE));
+    if (!options_peek(opts, OPT_BACKING)) {
+        g_free(options_take(opts, OPT_FORMAT)); /* of nothing */
+    }
     rc = plan->drv->image->co_create(plan->filename, plan->bytes, opts, err);
     if (rc < 0 && err && !*err) {
         error_set_errno(err, rc, "%s: cannot be created", plan->filename);

@@ -51,8 +51,9 @@ nodiscard int co_fn tool_co_read(struct node *node, int64_t offset, void *buf,
                                  int64_t bytes);
 
 /*
- * How a caller follows, and ends, what takes long.  @progress is called on
- * the caller's thread; NULL: nobody wants to know.
+ * How a caller follows, and ends, what takes long.  @progress is called by one
+ * at a time, on the caller's thread unless an operation says otherwise; NULL:
+ * nobody wants to know.
  */
 struct tool_watch {
     void (*progress)(void *opaque, int64_t done, int64_t total);

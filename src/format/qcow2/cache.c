@@ -54,6 +54,7 @@ struct cache {
     unsigned bucket_mask;
     cache_clean_fn clean;
     void *opaque;
+    enum node_event load, update;
     struct shard shards[MAX_SHARDS];
 };
 
@@ -179,6 +180,13 @@ struct cache *cache_new(struct node *file, int64_t slice_bytes,
         c = NULL;
     }
     return c;
+}
+
+void cache_set_events(struct cache *c, enum node_event load,
+                      enum node_event update)
+{
+    c->load = load;
+    c->update = update;
 }
 
 static void shard_fini(struct shard *sh)
@@ -316,6 +324,7 @@ static int co_fn slice_load_locked(struct slice *sl)
     int rc;
 
     pthread_mutex_unlock(&sh->lock);
+    node_event(sh->cache->file, sh->cache->load);
     rc = qcow2_co_read_file(sh->cache->file, sl->offset, &dst); /* yields */
     pthread_mutex_lock(&sh->lock);
     sl->loading = false;
@@ -545,6 +554,7 @@ static int co_fn capture_co_write_some(struct cache *c,
         n++;
     }
     src = iovs_of(iov, n);
+    node_event(c->file, c->update);
     rc = node_co_pwritev(c->file, offset, &src, 0); /* yields */
     return rc < 0 ? rc : n;
 }

@@ -28,6 +28,7 @@
 #include <stdint.h>
 
 #include "base/compiler.h"
+#include "block/event.h"
 #include "co/co.h"
 
 struct cache;
@@ -41,6 +42,9 @@ typedef int (*cache_clean_fn)(void *opaque);
  * NULL when there is no memory. */
 struct cache *cache_new(struct node *file, int64_t slice_bytes,
                         int64_t max_bytes, cache_clean_fn clean, void *opaque);
+/* Which events to raise before slices are read and written. */
+void cache_set_events(struct cache *c, enum node_event load,
+                      enum node_event update);
 /* What is dirty is lost.  NULL is fine. */
 void cache_free(struct cache *c);
 

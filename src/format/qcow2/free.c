@@ -198,6 +198,7 @@ static int co_fn apply(struct qcow2 *s, const struct freed *f)
     int64_t n = f->bytes >> s->cluster_bits;
     int rc = 0;
 
+    node_event(s->file, EVENT_CLUSTER_FREE);
     for (int64_t i = 0, step; i < n && rc == 0; i += step) {
         int64_t offset = f->offset + (i << s->cluster_bits);
         bool last = false;

@@ -199,6 +199,7 @@ static int co_fn expand(struct qcow2 *s, struct bench *b,
     int rc;
 
     b->packed_bytes = (size_t)e->packed_bytes;
+    node_event(s->file, EVENT_READ_COMPRESSED);
     rc = qcow2_co_read_table(s, e->host, b->packed, e->packed_bytes);
     if (rc == 0) {
         rc = (int)run_in_pool(job_unpack, s, b); /* yields */
@@ -272,8 +273,11 @@ static void co_fn unplace_packed(struct qcow2 *s, int64_t host, int64_t bytes)
 /* Finds a place for @bytes of compressed data.  @meta held. */
 static int co_fn place_packed(struct qcow2 *s, int64_t bytes, int64_t *ret)
 {
-    int rc = place_behind(s, bytes, ret); /* yields */
     int64_t n, end;
+    int rc;
+
+    node_event(s->file, EVENT_CLUSTER_ALLOC_BYTES);
+    rc = place_behind(s, bytes, ret); /* yields */
 
     if (rc == -ENOSPC) {
         n = qcow2_co_alloc(s, 1, ret, NULL); /* yields */
@@ -331,6 +335,7 @@ static int co_fn store_packed(struct qcow2 *s, struct bench *b, int64_t offset,
     co_mutex_unlock(&s->meta);
     if (placed) {
         rc = qcow2_co_guard_data(s, host, bytes);
+        node_event(s->file, EVENT_WRITE_COMPRESSED);
         rc = rc ? rc : qcow2_co_write_table(s, host, b->packed, bytes);
         rc = rc ? rc : link_packed(s, &ref, host, bytes);
     }

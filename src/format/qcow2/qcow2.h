@@ -452,6 +452,12 @@ void qcow2_set_geometry(struct qcow2 *s);
 /* Makes the L1 table on disk and in memory one of @entries, which are not
  * fewer than now.  @meta held. */
 nodiscard int co_fn qcow2_co_grow_l1(struct qcow2 *s, uint32_t entries);
+/* Frees L2 tables that are for what is behind @length only; nothing there is
+ * mapped any more, and that is durable. */
+void co_fn qcow2_co_drop_tables(struct qcow2 *s, int64_t length);
+/* Cuts off what no cluster in use reaches.  An error means no more than that
+ * the file stays longer than it could be. */
+nodiscard int co_fn qcow2_co_cut_file(struct qcow2 *s);
 /* Makes what is in memory for writing: which clusters are metadata, and where
  * nothing was written yet.  The tables are loaded. */
 nodiscard int co_fn qcow2_co_prepare_writing(struct qcow2 *s, GError **err);

@@ -18,6 +18,7 @@ static int co_fn read_backing(struct qcow2 *s, int64_t offset,
         iovs_memset(dst, 0, 0, dst->bytes);
         return 0;
     }
+    node_event(s->file, EVENT_READ_BACKING_AIO);
     return qcow2_co_read_file(backing, offset, dst); /* yields */
 }
 
@@ -34,6 +35,7 @@ static int co_fn read_extent(struct qcow2 *s, const struct extent *e,
         iovs_memset(dst, 0, 0, dst->bytes);
         return 0;
     case QCOW2_DATA:
+        node_event(s->data, EVENT_READ_AIO);
         return qcow2_co_read_file(s->data, e->host, dst); /* yields */
     case QCOW2_PACKED:
         return qcow2_co_read_packed(s, e, offset & (s->cluster_size - 1), dst);

@@ -47,6 +47,7 @@ int co_fn qcow2_co_load_reftable(struct qcow2 *s, GError **err)
     if (!s->reftable || !dirty_map_init(&s->reftable_dirty, bytes)) {
         return error_set_errno(err, -ENOMEM, "%s", node_filename(s->node));
     }
+    node_event(s->file, EVENT_REFTABLE_LOAD);
     rc = qcow2_co_read_table(s, s->header.reftable_offset, s->reftable, bytes);
     if (rc < 0) {
         return error_set_errno(err, rc, "%s: cannot read its refcount table",
@@ -175,6 +176,7 @@ static int co_fn growth_write_block(struct qcow2 *s, const struct growth *g,
          c < min_i64(area + block_entries(s), end); c++) {
         qcow2_refcount_store(block, c - area, s->order, 1);
     }
+    node_event(s->file, EVENT_REFBLOCK_ALLOC_WRITE_BLOCKS);
     rc = qcow2_co_write_table(s, offset, block, s->cluster_size); /* yields */
     free(block);
     return rc;
@@ -193,6 +195,7 @@ static int co_fn growth_write_table(struct qcow2 *s, const struct growth *g,
     for (int64_t i = 0; i < g->n; i++) {
         store_be64(buf + i * 8, table[i]);
     }
+    node_event(s->file, EVENT_REFBLOCK_ALLOC_WRITE_TABLE);
     rc = qcow2_co_write_table(s, g->first << s->cluster_bits, buf, bytes);
     free(buf);
     return rc;
@@ -219,6 +222,7 @@ static int co_fn growth_switch(struct qcow2 *s, const struct growth *g)
     s->header.reftable_offset = g->first << s->cluster_bits;
     s->header.reftable_clusters = (uint32_t)g->table_clusters;
     rc = node_co_flush(s->file); /* yields */
+    node_event(s->file, EVENT_REFBLOCK_ALLOC_SWITCH_TABLE);
     if (rc == 0) {
         rc = qcow2_co_write_header(s); /* yields */
     }
@@ -264,8 +268,10 @@ static int co_fn reftable_grow(struct qcow2 *s, int64_t b)
     struct dirty_map dirty = {0};
     uint64_t *table = NULL;
     struct growth g;
-    int rc = growth_plan(s, b + 1, &g);
+    int rc;
 
+    node_event(s->file, EVENT_REFTABLE_GROW);
+    rc = growth_plan(s, b + 1, &g);
     if (rc == 0) {
         table = calloc((size_t)g.n, 8);
         rc = table && dirty_map_init(&dirty, g.n * 8) ? 0 : -ENOMEM;
@@ -313,12 +319,14 @@ static int co_fn block_add(struct qcow2 *s, int64_t b, int64_t offset)
             return rc < 0 ? rc : 1; /* it came with the table */
         }
     }
+    node_event(s->file, EVENT_REFBLOCK_ALLOC);
     rc = qcow2_co_guard_new(s, offset, s->cluster_size, GUARD_REFBLOCK);
     if (rc == 0) {
         cache_forget(s->refcount_cache, offset, s->cluster_size);
         rc = qcow2_co_reach(s, offset + s->cluster_size); /* yields */
     }
     if (rc == 0) {
+        node_event(s->file, EVENT_REFBLOCK_ALLOC_WRITE);
         rc = node_co_pwrite_zeroes(s->file, offset, s->cluster_size, 0);
     }
     if (rc < 0) {
@@ -461,6 +469,7 @@ int64_t co_fn qcow2_co_alloc(struct qcow2 *s, int64_t want, int64_t *ret_offset,
     bool fresh;
     int rc;
 
+    node_event(s->file, EVENT_CLUSTER_ALLOC);
     while (n == 0) {
         struct count_ref ref;
         int64_t from;

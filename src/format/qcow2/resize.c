@@ -34,6 +34,7 @@ static int co_fn write_l1(struct qcow2 *s, int64_t offset, uint32_t entries)
         store_be64(buf + (size_t)i * 8, qcow2_l1_get(s, i));
     }
     rc = qcow2_co_reach(s, offset + bytes);
+    node_event(s->file, EVENT_L1_GROW_WRITE_TABLE);
     rc = rc ? rc : qcow2_co_write_table(s, offset, buf, bytes); /* yields */
     free(buf);
     return rc ? rc : node_co_flush(s->file); /* yields */
@@ -46,6 +47,7 @@ static int co_fn name_l1(struct qcow2 *s, int64_t offset, uint32_t entries)
 
     s->header.l1_offset = offset;
     s->header.l1_entries = entries;
+    node_event(s->file, EVENT_L1_GROW_ACTIVATE_TABLE);
     rc = qcow2_co_write_header(s);         /* yields */
     rc = rc ? rc : node_co_flush(s->file); /* yields */
     if (rc < 0) {
@@ -85,6 +87,7 @@ int co_fn qcow2_co_grow_l1(struct qcow2 *s, uint32_t entries)
     if (entries <= s->header.l1_entries) {
         return 0;
     }
+    node_event(s->file, EVENT_L1_GROW_ALLOC_TABLE);
     rc = qcow2_co_alloc_run(s, clusters, &offset); /* yields */
     if (rc < 0) {
         return rc;
@@ -274,8 +277,7 @@ static int co_fn grow(struct qcow2 *s, int64_t old, int64_t length,
 
 /* -- Shorter ------------------------------------------------------------- */
 
-/* Frees L2 tables of which nothing is left. */
-static void co_fn drop_tables(struct qcow2 *s, int64_t length)
+void co_fn qcow2_co_drop_tables(struct qcow2 *s, int64_t length)
 {
     int64_t first = qcow2_l1_entries_for(&s->header, length);
 
@@ -298,9 +300,7 @@ static void co_fn drop_tables(struct qcow2 *s, int64_t length)
     co_mutex_unlock(&s->meta);
 }
 
-/* Cuts off what no cluster in use reaches.  Returns 0, or an error that only
- * means that the file stays longer than it could be. */
-static int co_fn cut_file(struct qcow2 *s)
+int co_fn qcow2_co_cut_file(struct qcow2 *s)
 {
     int64_t clusters = clusters_of(s, node_length(s->file));
     uint64_t count = 0;
@@ -336,8 +336,8 @@ static int co_fn shrink(struct qcow2 *s, int64_t old, int64_t length,
     }
     rc = rc ? rc : qcow2_co_flush_all(s); /* yields */
     if (rc == 0) {
-        drop_tables(s, length);     /* yields */
-        rc = qcow2_co_flush_all(s); /* yields */
+        qcow2_co_drop_tables(s, length); /* yields */
+        rc = qcow2_co_flush_all(s);      /* yields */
     }
     if (rc < 0) {
         return error_set_errno(err, rc, "%s: cannot make it shorter",
@@ -415,7 +415,7 @@ int co_fn qcow2_co_truncate(struct node *node, int64_t length,
                       : shrink(s, old, length, err); /* yields */
     rc = rc ? rc : set_size(s, length, err);         /* yields */
     if (rc == 0 && length < old) {
-        (void)cut_file(s); /* yields */
+        (void)!qcow2_co_cut_file(s); /* yields */
     }
     return rc;
 }

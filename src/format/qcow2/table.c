@@ -310,10 +310,12 @@ static int co_fn table_fill(struct qcow2 *s, int64_t place, int64_t old)
     uint8_t *buf;
     int rc = qcow2_co_reach(s, place + s->cluster_size); /* yields */
 
+    node_event(s->file, EVENT_L2_ALLOC_WRITE);
     if (rc < 0 || old == 0) {
         return rc ? rc
                   : node_co_pwrite_zeroes(s->file, place, s->cluster_size, 0);
     }
+    node_event(s->file, EVENT_L2_ALLOC_COW_READ);
     buf = malloc((size_t)s->cluster_size);
     rc = buf ? 0 : -ENOMEM;
     for (int64_t pos = 0; rc == 0 && pos < s->cluster_size; pos += slice) {

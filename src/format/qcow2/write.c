@@ -29,7 +29,11 @@ static int co_fn write_data(struct qcow2 *s, int64_t host,
 {
     int rc = qcow2_co_guard_data(s, host, src->bytes);
 
-    return rc ? rc : node_co_pwritev(s->data, host, src, 0); /* yields */
+    if (rc < 0) {
+        return rc;
+    }
+    node_event(s->data, EVENT_WRITE_AIO);
+    return node_co_pwritev(s->data, host, src, 0); /* yields */
 }
 
 /* One of several extents of a request. */
@@ -272,6 +276,7 @@ static int co_fn read_old(struct qcow2 *s, int64_t offset, uint8_t *buf,
         *zero = true;
         return 0;
     }
+    node_event(s->file, EVENT_COW_READ);
     rc = qcow2_co_read(s, offset, &dst); /* yields */
     *zero = rc == 0 && buf_is_zero(buf, bytes);
     return rc;

@@ -123,12 +123,13 @@ static int pieces_capture(struct qcow2 *s, bool l1, struct list *ret)
 }
 
 static int co_fn pieces_write(struct qcow2 *s, int64_t offset,
-                              const struct list *pieces)
+                              const struct list *pieces, enum node_event event)
 {
     struct piece *p;
     int rc = 0;
 
     list_for_each(p, pieces, link) {
+        node_event(s->file, event);
         rc = qcow2_co_write_table(s, offset + p->sector * SECTOR_BYTES, p->data,
                                   p->n * SECTOR_BYTES); /* yields */
         if (rc < 0) {
@@ -216,7 +217,9 @@ static int co_fn write_counts(struct qcow2 *s, struct picture *p)
         return rc;
     }
     rc = node_co_flush(s->file); /* yields */
-    return rc ? rc : pieces_write(s, s->header.reftable_offset, &p->reftable);
+    return rc ? rc
+              : pieces_write(s, s->header.reftable_offset, &p->reftable,
+                             EVENT_REFBLOCK_ALLOC_HOOKUP);
 }
 
 static int co_fn write_mapping(struct qcow2 *s, struct picture *p)
@@ -233,7 +236,8 @@ static int co_fn write_mapping(struct qcow2 *s, struct picture *p)
     }
     rc = rc ? rc : check_slices(s, &p->l2, GUARD_L2);
     rc = rc ? rc : cache_co_write(s->l2_cache, &p->l2); /* yields */
-    return rc ? rc : pieces_write(s, s->header.l1_offset, &p->l1);
+    return rc ? rc
+              : pieces_write(s, s->header.l1_offset, &p->l1, EVENT_L1_UPDATE);
 }
 
 static int co_fn write_picture(struct qcow2 *s, struct picture *p)

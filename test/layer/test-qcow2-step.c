@@ -1,0 +1,397 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * qcow2: which requests wait for which, and what they do to the file, stepped
+ * by hand.
+ *
+ * The image lies in memory: clusters of 4 KiB, of which the first ones are
+ *
+ *   0  header          3  L1 table
+ *   1  refcount table  4  L2 table
+ *   2  refcount block  5  free from here on
+ */
+#include <errno.h>
+#include <string.h>
+
+#include "base/endian.h"
+#include "fixtures.h"
+#include "format/qcow2/driver.h"
+#include "format/qcow2/entry.h"
+#include "format/qcow2/header.h"
+
+#define CLUSTER  4096
+#define CLUSTERS 256
+#define L2       (4 * CLUSTER)
+#define DATA     (5 * CLUSTER) /* the first cluster that is free */
+
+static const char driver_opts[] =
+    "driver=qcow2,file.driver=image,file.size=20480,file.align=1";
+
+/* -- The image ----------------------------------------------------------- */
+
+/* "image" is "mem-grows" that begins with an image in it. */
+static int (*mem_open)(struct node *node, struct options *opts, GError **err)
+    co_fn_ptr;
+
+static int co_fn image_co_open(struct node *node, struct options *opts,
+                               GError **err)
+{
+    struct qcow2_header h = {
+        .version = 3,
+        .cluster_bits = 12,
+        .size = CLUSTERS * CLUSTER,
+        .l1_entries = 1,
+        .l1_offset = 3 * CLUSTER,
+        .reftable_offset = CLUSTER,
+        .reftable_clusters = 1,
+        .refcount_order = 4,
+    };
+    int rc = mem_open(node, opts, err);
+    struct mem *m = node_state(node);
+
+    g_assert_cmpint(qcow2_header_serialise(&h, m->data), ==, 0);
+    store_be64(m->data + CLUSTER, 2 * CLUSTER);
+    for (int i = 0; i < 5; i++) {
+        store_be16(m->data + 2 * CLUSTER + 2 * i, 1);
+    }
+    store_be64(m->data + h.l1_offset, QCOW2_COPIED | L2);
+    return rc;
+}
+
+static struct driver driver_image;
+
+static void register_image(void)
+{
+    driver_image = *driver_find("mem-grows");
+    driver_image.name = "image";
+    mem_open = driver_image.co_open;
+    driver_image.co_open = image_co_open;
+    driver_register(&driver_image);
+    driver_register(&driver_qcow2);
+}
+
+/* Opens it, with what is read first in memory. */
+static struct node *open_image(void)
+{
+    struct node *node = open_node(driver_opts, NODE_RDWR | NODE_UNMAP);
+    struct job read = job(READ, .node = node, .bytes = 1);
+    struct job write = job(WRITE, .node = node, .bytes = CLUSTER, .fill = 1);
+
+    g_assert_cmpint(job_run(&read), ==, 0);
+    g_assert_cmpint(job_run(&write), ==, 0);
+    g_free(mem_log_take(mem_of(node)));
+    return node;
+}
+
+static uint64_t l2_entry(const struct mem *m, int i)
+{
+    return load_be64(m->data + L2 + 8 * i);
+}
+
+static int refcount(const struct mem *m, int i)
+{
+    return load_be16(m->data + 2 * CLUSTER + 2 * i);
+}
+
+/* -- Who waits for whom -------------------------------------------------- */
+
+static void test_different_clusters(void)
+{
+    struct node *node = open_image();
+    struct mem *m = mem_of(node);
+    struct job a = job(WRITE, .node = node, .offset = 2 * CLUSTER, .bytes = 512,
+                       .fill = 2);
+    struct job b = job(WRITE, .node = node, .offset = 4 * CLUSTER, .bytes = 512,
+                       .fill = 3);
+
+    m->hold = true;
+    job_start(&a);
+    job_start(&b);
+    g_assert_cmpint(mem_pending(m), ==, 2);
+    mem_complete(m, 1);
+    g_assert_cmpint(job_finish(&b), ==, 0);
+    g_assert_false(a.done);
+    mem_complete(m, 0);
+    g_assert_cmpint(job_finish(&a), ==, 0);
+    g_assert_cmpint(close_node(node), ==, 0);
+}
+
+/*
+ *   a  allocates cluster 2 |        write of its data        | done
+ *   b  same cluster         waits for a ..................... writes in place
+ */
+static void test_same_cluster(void)
+{
+    struct node *node = open_image();
+    struct mem *m = mem_of(node);
+    struct job a = job(WRITE, .node = node, .offset = 2 * CLUSTER, .bytes = 512,
+                       .fill = 2);
+    struct job b = job(WRITE, .node = node, .offset = 2 * CLUSTER + 1024,
+                       .bytes = 512, .fill = 3);
+
+    m->hold = true;
+    job_start(&a);
+    job_start(&b);
+    mem_expect(m, "W24576+512");
+    mem_complete(m, 0);
+    g_assert_cmpint(job_finish(&a), ==, 0);
+    mem_expect(m, "W25600+512");
+    mem_complete(m, 0);
+    g_assert_cmpint(job_finish(&b), ==, 0);
+    g_assert_true(bytes_are(m->data + 24576, 2, 512));
+    g_assert_true(bytes_are(m->data + 24576 + 512, 0, 512));
+    g_assert_true(bytes_are(m->data + 24576 + 1024, 3, 512));
+    g_assert_cmpint(close_node(node), ==, 0);
+}
+
+/* When the one that allocates fails, the next one does it. */
+static void test_same_cluster_failed(void)
+{
+    struct node *node = open_image();
+    struct mem *m = mem_of(node);
+    struct job a = job(WRITE, .node = node, .offset = 2 * CLUSTER, .bytes = 512,
+                       .fill = 2);
+    struct job b = job(WRITE, .node = node, .offset = 2 * CLUSTER + 1024,
+                       .bytes = 512, .fill = 3);
+    struct job read =
+        job(READ, .node = node, .offset = 2 * CLUSTER, .bytes = CLUSTER);
+
+    m->hold = true;
+    job_start(&a);
+    job_start(&b);
+    mem_fail(m, 0, -EIO);
+    g_assert_cmpint(job_finish(&a), ==, -EIO);
+    mem_complete_all(m);
+    g_assert_cmpint(job_finish(&b), ==, 0);
+    m->hold = false;
+    job_start(&read);
+    g_assert_true(bytes_are(read.buf, 0, 1024));
+    g_assert_true(bytes_are(read.buf + 1024, 3, 512));
+    g_assert_true(bytes_are(read.buf + 1536, 0, CLUSTER - 1536));
+    g_assert_cmpint(job_finish(&read), ==, 0);
+    g_assert_cmpint(close_node(node), ==, 0);
+}
+
+/* Reads, and writes in place, pass by one that allocates. */
+static void test_mapped_does_not_wait(void)
+{
+    struct node *node = open_image();
+    struct mem *m = mem_of(node);
+    struct job a = job(WRITE, .node = node, .offset = 2 * CLUSTER, .bytes = 512,
+                       .fill = 2);
+    struct job b =
+        job(WRITE, .node = node, .offset = 100, .bytes = 10, .fill = 3);
+    struct job read = job(READ, .node = node, .offset = 200, .bytes = 10);
+
+    m->hold = true;
+    job_start(&a);
+    g_free(mem_log_take(m));
+    job_start(&b);
+    job_start(&read);
+    mem_expect(m, "W20580+10 R20680+10");
+    mem_complete(m, 2);
+    g_assert_true(bytes_are(read.buf, 1, 10));
+    g_assert_cmpint(job_finish(&read), ==, 0);
+    mem_complete(m, 1);
+    g_assert_cmpint(job_finish(&b), ==, 0);
+    mem_complete(m, 0);
+    g_assert_cmpint(job_finish(&a), ==, 0);
+    g_assert_cmpint(close_node(node), ==, 0);
+}
+
+/* A reader of a cluster that is being allocated sees what was there. */
+static void test_read_before_link(void)
+{
+    struct node *node = open_image();
+    struct mem *m = mem_of(node);
+    struct job a = job(WRITE, .node = node, .offset = 2 * CLUSTER, .bytes = 512,
+                       .fill = 2);
+    struct job read =
+        job(READ, .node = node, .offset = 2 * CLUSTER, .bytes = 512);
+
+    m->hold = true;
+    job_start(&a);
+    job_start(&read);
+    g_assert_true(read.done);
+    g_assert_true(bytes_are(read.buf, 0, 512));
+    g_assert_cmpint(job_finish(&read), ==, 0);
+    mem_complete(m, 0);
+    g_assert_cmpint(job_finish(&a), ==, 0);
+    g_assert_cmpint(close_node(node), ==, 0);
+}
+
+/* -- What goes to the file ----------------------------------------------- */
+
+/* Clusters that were never used are zeroes: only the data are written. */
+static void test_fresh_cluster(void)
+{
+    struct node *node = open_image();
+    struct mem *m = mem_of(node);
+    struct job a = job(WRITE, .node = node, .offset = 2 * CLUSTER + 512,
+                       .bytes = 512, .fill = 2);
+
+    g_assert_cmpint(job_run(&a), ==, 0);
+    mem_expect(m, "W25088+512");
+    g_assert_cmpint(close_node(node), ==, 0);
+}
+
+/* One that was used before is written whole, at once. */
+static void test_used_cluster(void)
+{
+    struct node *node = open_image();
+    struct mem *m = mem_of(node);
+    struct job discard = job(DISCARD, .node = node, .bytes = CLUSTER);
+    struct job flush = job(FLUSH, .node = node);
+    struct job a = job(WRITE, .node = node, .offset = 2 * CLUSTER + 512,
+                       .bytes = 512, .fill = 2);
+
+    g_assert_cmpint(job_run(&discard), ==, 0);
+    g_assert_cmpint(job_run(&flush), ==, 0);
+    g_free(mem_log_take(m));
+    g_assert_cmpint(job_run(&a), ==, 0);
+    mem_expect(m, "W20480+4096");
+    g_assert_true(bytes_are(m->data + DATA, 0, 512));
+    g_assert_true(bytes_are(m->data + DATA + 512, 2, 512));
+    g_assert_true(bytes_are(m->data + DATA + 1024, 0, CLUSTER - 1024));
+    g_assert_cmpint(close_node(node), ==, 0);
+}
+
+/* Clusters in a row get places in a row, and one write. */
+static void test_one_write(void)
+{
+    struct node *node = open_image();
+    struct mem *m = mem_of(node);
+    struct job a = job(WRITE, .node = node, .offset = 2 * CLUSTER + 512,
+                       .bytes = 10 * CLUSTER, .fill = 2);
+
+    g_assert_cmpint(job_run(&a), ==, 0);
+    mem_expect(m, "W25088+40960");
+    g_assert_cmpint(close_node(node), ==, 0);
+}
+
+/* Counts and data come before what refers to them, with a flush between. */
+static void test_flush_order(void)
+{
+    struct node *node = open_image();
+    struct mem *m = mem_of(node);
+    struct job flush = job(FLUSH, .node = node);
+
+    g_assert_cmpint(job_run(&flush), ==, 0);
+    mem_expect(m, "W8192+4096 F W16384+4096 F");
+    g_assert_cmpuint(l2_entry(m, 0), ==, QCOW2_COPIED | DATA);
+    g_assert_cmpint(refcount(m, 5), ==, 1);
+    g_assert_cmpint(close_node(node), ==, 0);
+}
+
+/* Without changes of metadata a flush is one flush. */
+static void test_flush_in_place(void)
+{
+    struct node *node = open_image();
+    struct mem *m = mem_of(node);
+    struct job flush = job(FLUSH, .node = node);
+    struct job again = job(FLUSH, .node = node);
+    struct job a = job(WRITE, .node = node, .bytes = 512, .fill = 2);
+
+    g_assert_cmpint(job_run(&flush), ==, 0);
+    g_assert_cmpint(job_run(&a), ==, 0);
+    g_free(mem_log_take(m));
+    g_assert_cmpint(job_run(&again), ==, 0);
+    mem_expect(m, "F");
+    g_assert_cmpint(close_node(node), ==, 0);
+}
+
+/* What is linked while a flush is under way is not written by it: its data
+ * may not be durable yet. */
+static void test_link_during_flush(void)
+{
+    struct node *node = open_image();
+    struct mem *m = mem_of(node);
+    struct job flush = job(FLUSH, .node = node);
+    struct job a = job(WRITE, .node = node, .offset = 2 * CLUSTER, .bytes = 512,
+                       .fill = 2);
+
+    m->hold = true;
+    job_start(&flush); /* writes the refcount block */
+    mem_complete(m, 0);
+    job_start(&a);
+    mem_complete(m, 1); /* @a is linked now; the flush is still at its first */
+    g_assert_cmpint(job_finish(&a), ==, 0);
+    mem_complete(m, 0); /* the first flush; the L2 table is written */
+    mem_complete(m, 0);
+    g_assert_cmpuint(l2_entry(m, 0), ==, QCOW2_COPIED | DATA);
+    g_assert_cmpuint(l2_entry(m, 2), ==, 0);
+    mem_complete_all(m);
+    g_assert_cmpint(job_finish(&flush), ==, 0);
+    g_assert_cmpint(close_node(node), ==, 0);
+    /* The image is gone; that it has the entry in the end, histories test. */
+}
+
+/* A cluster is only given out again when nothing on disk refers to it. */
+static void test_free_waits_for_flush(void)
+{
+    struct node *node = open_image();
+    struct mem *m = mem_of(node);
+    struct job flush = job(FLUSH, .node = node);
+    struct job discard = job(DISCARD, .node = node, .bytes = CLUSTER);
+    struct job a = job(WRITE, .node = node, .offset = 2 * CLUSTER,
+                       .bytes = CLUSTER, .fill = 2);
+    struct job again = job(FLUSH, .node = node);
+    struct job b = job(WRITE, .node = node, .offset = 3 * CLUSTER,
+                       .bytes = CLUSTER, .fill = 3);
+
+    g_assert_cmpint(job_run(&flush), ==, 0);
+    g_assert_cmpint(job_run(&discard), ==, 0);
+    g_free(mem_log_take(m));
+    g_assert_cmpint(job_run(&a), ==, 0);
+    mem_expect(m, "W24576+4096");
+    g_assert_cmpint(job_run(&again), ==, 0);
+    g_free(mem_log_take(m));
+    g_assert_cmpint(job_run(&b), ==, 0);
+    mem_expect(m, "W20480+4096");
+    g_assert_cmpint(close_node(node), ==, 0);
+}
+
+/* A flush that fails loses nothing: the next one writes all of it. */
+static void test_failed_flush(void)
+{
+    struct node *node = open_image();
+    struct mem *m = mem_of(node);
+    struct job flush = job(FLUSH, .node = node);
+    struct job again = job(FLUSH, .node = node);
+
+    m->hold = true;
+    job_start(&flush);
+    mem_complete(m, 0);
+    mem_fail(m, 0, -EIO);
+    mem_complete_all(m);
+    g_assert_cmpint(job_finish(&flush), ==, -EIO);
+    g_assert_cmpuint(l2_entry(m, 0), ==, 0);
+    m->hold = false;
+    g_assert_cmpint(job_run(&again), ==, 0);
+    g_assert_cmpuint(l2_entry(m, 0), ==, QCOW2_COPIED | DATA);
+    g_assert_cmpint(close_node(node), ==, 0);
+}
+
+int main(int argc, char **argv)
+{
+    int rc;
+
+    g_test_init(&argc, &argv, NULL);
+    fixture_register();
+    register_image();
+    g_test_add_func("/qcow2-step/different", test_different_clusters);
+    g_test_add_func("/qcow2-step/same", test_same_cluster);
+    g_test_add_func("/qcow2-step/same-failed", test_same_cluster_failed);
+    g_test_add_func("/qcow2-step/mapped", test_mapped_does_not_wait);
+    g_test_add_func("/qcow2-step/read-before-link", test_read_before_link);
+    g_test_add_func("/qcow2-step/fresh", test_fresh_cluster);
+    g_test_add_func("/qcow2-step/used", test_used_cluster);
+    g_test_add_func("/qcow2-step/one-write", test_one_write);
+    g_test_add_func("/qcow2-step/flush-order", test_flush_order);
+    g_test_add_func("/qcow2-step/flush-in-place", test_flush_in_place);
+    g_test_add_func("/qcow2-step/link-during-flush", test_link_during_flush);
+    g_test_add_func("/qcow2-step/free", test_free_waits_for_flush);
+    g_test_add_func("/qcow2-step/failed-flush", test_failed_flush);
+    rc = g_test_run();
+    fixture_loop_free();
+    return rc;
+}

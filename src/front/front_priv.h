@@ -57,6 +57,7 @@ struct worker {
 
     int64_t batch_bytes;    /* of data in the requests taken just now */
     bool stopping;          /* reads no more requests */
+    atomic_bool full;       /* reads none until a slot is given back */
     struct list free_slots; /* most recently used first */
     struct list busy_slots; /* in flight, in no order */
     unsigned n_slots, n_busy;
@@ -121,6 +122,8 @@ struct transport {
     int (*start)(struct worker *w);
     /* Takes no more requests; those in flight are still answered. */
     void (*stop)(struct worker *w);
+    /* A worker that was full has a slot again. */
+    void (*resume)(struct worker *w);
     /* Undoes start(), however far that came; nothing is in flight. */
     void (*free)(struct worker *w);
     /* Answers a request; 0 or a negative errno, as writev(2) would. */
@@ -137,7 +140,9 @@ void front_has_ended(struct front *f);
 void front_interrupt(struct front *f, uint64_t unique);
 
 /* -- slot.c */
-struct slot *slot_get(struct worker *w); /* NULL: too many, or no memory */
+/* NULL: too many, or no memory.  Once it has given one, there is always one
+ * unless some are in flight. */
+struct slot *slot_get(struct worker *w);
 void slot_put(struct slot *s);
 void slot_touched(struct slot *s, size_t bytes);
 void slots_init(struct worker *w);

@@ -95,6 +95,9 @@ void slot_put(struct slot *s)
     }
     w->idle_bytes += (int64_t)s->resident;
     w->served++;
+    if (unlikely(atomic_load_explicit(&w->full, memory_order_relaxed))) {
+        w->front->transport->resume(w);
+    }
     if (w->n_busy == 0) {
         slots_idle(w);
     }
@@ -107,20 +110,31 @@ void slot_touched(struct slot *s, size_t bytes)
     }
 }
 
+/* Frees all but one: the next request is taken however short memory is. */
+static void slots_free_spare(struct worker *w)
+{
+    struct slot *s, *tmp;
+
+    list_for_each_safe(s, tmp, &w->free_slots, link) {
+        if (w->n_slots > 1) {
+            slot_free(s);
+        } else {
+            slot_release_memory(s);
+        }
+    }
+    w->idle_bytes = 0;
+}
+
 static void slots_trim(void *opaque)
 {
     struct worker *w = opaque;
-    struct slot *s, *tmp;
 
     if (w->served != w->served_before) {
         w->served_before = w->served; /* it was not idle: look again later */
         loop_timer_arm(&w->trim, loop_now() + TRIM_AFTER_NS);
         return;
     }
-    list_for_each_safe(s, tmp, &w->free_slots, link) {
-        slot_free(s);
-    }
-    w->idle_bytes = 0;
+    slots_free_spare(w);
 }
 
 void slots_init(struct worker *w)
@@ -132,7 +146,12 @@ void slots_init(struct worker *w)
 
 void slots_fini(struct worker *w)
 {
-    w->served_before = w->served;
-    slots_trim(w);
+    struct slot *last;
+
     loop_timer_cancel(&w->trim);
+    slots_free_spare(w);
+    last = list_first(&w->free_slots, struct slot, link);
+    if (last) {
+        slot_free(last);
+    }
 }

@@ -43,51 +43,6 @@ static uint64_t dev_want(uint64_t offered)
     return 0;
 }
 
-/* INTERRUPT needs no answer, so it is handled here, without libfuse, which
- * would keep a lock and a list for it on the way of every request. */
-static void dev_take(struct slot *s, size_t bytes)
-{
-    const struct fuse_in_header *in = (void *)(s->payload - SLOT_HEADER);
-
-    s->unique = in->unique;
-    if (bytes > SLOT_HEADER) {
-        slot_touched(s, bytes - SLOT_HEADER);
-    }
-    if (in->opcode == FUSE_INTERRUPT) {
-        const struct fuse_interrupt_in *arg = (const void *)(in + 1);
-
-        if (bytes >= sizeof(*in) + sizeof(*arg)) {
-            front_interrupt(s->worker->front, arg->unique);
-        }
-        slot_put(s);
-        return;
-    }
-    front_process(s, bytes);
-}
-
-/* Reads one request.  Returns 1, 0 when there is none, or a negative errno. */
-static int dev_read(struct worker *w)
-{
-    struct slot *s = slot_get(w);
-    ssize_t n;
-    int rc = 1;
-
-    if (!s) {
-        return 0;
-    }
-    n = read(w->fd, s->payload - SLOT_HEADER, DEV_READ_SIZE);
-    if (n >= (ssize_t)sizeof(struct fuse_in_header)) {
-        dev_take(s, (size_t)n);
-        return 1;
-    }
-    /* ENOENT: the request was taken back by its client. */
-    if (n < 0 && errno != EINTR && errno != ENOENT) {
-        rc = errno == EAGAIN ? 0 : -errno;
-    }
-    slot_put(s);
-    return rc;
-}
-
 /* -- Help between workers */
 
 /* Any thread, but only that of the worker before @w wakes it. */
@@ -110,8 +65,12 @@ static void dev_overloaded(struct worker *w)
 
 static int dev_watch(struct worker *w)
 {
-    int rc = loop_add_fd(w->loop, &w->watch);
+    int rc;
 
+    if (w->watching || atomic_load(&w->full)) {
+        return 0; /* dev_resume() does it then */
+    }
+    rc = loop_add_fd(w->loop, &w->watch);
     w->watching = rc == 0;
     return rc;
 }
@@ -124,12 +83,21 @@ static void dev_unwatch(struct worker *w)
     }
 }
 
+/* All slots are in use.  What comes now waits in the kernel, which would call
+ * us all the time. */
+static void dev_full(struct worker *w)
+{
+    atomic_store(&w->full, true);
+    dev_unwatch(w);
+    dev_overloaded(w);
+}
+
 /* Has the worker before @w been overloaded since this was asked last? */
 static bool dev_is_needed(struct worker *w)
 {
     unsigned overloads =
         atomic_load_explicit(&w[-1].overloads, memory_order_relaxed);
-    bool needed = overloads != w->overloads_seen;
+    bool needed = overloads != w->overloads_seen || atomic_load(&w[-1].full);
 
     w->overloads_seen = overloads;
     return needed;
@@ -163,6 +131,53 @@ static void dev_help(void *opaque)
 
 /* -- Taking requests */
 
+/* INTERRUPT needs no answer, so it is handled here, without libfuse, which
+ * would keep a lock and a list for it on the way of every request. */
+static void dev_take(struct slot *s, size_t bytes)
+{
+    const struct fuse_in_header *in = (void *)(s->payload - SLOT_HEADER);
+
+    s->unique = in->unique;
+    if (bytes > SLOT_HEADER) {
+        slot_touched(s, bytes - SLOT_HEADER);
+    }
+    if (in->opcode == FUSE_INTERRUPT) {
+        const struct fuse_interrupt_in *arg = (const void *)(in + 1);
+
+        if (bytes >= sizeof(*in) + sizeof(*arg)) {
+            front_interrupt(s->worker->front, arg->unique);
+        }
+        slot_put(s);
+        return;
+    }
+    front_process(s, bytes);
+}
+
+/* Reads one request.  Returns 1, 0 when there is none or no room for one, or a
+ * negative errno. */
+static int dev_read(struct worker *w)
+{
+    struct slot *s = slot_get(w);
+    ssize_t n;
+    int rc = 1;
+
+    if (unlikely(!s)) {
+        dev_full(w);
+        return 0;
+    }
+    n = read(w->fd, s->payload - SLOT_HEADER, DEV_READ_SIZE);
+    if (n >= (ssize_t)sizeof(struct fuse_in_header)) {
+        dev_take(s, (size_t)n);
+        return 1;
+    }
+    /* ENOENT: the request was taken back by its client. */
+    if (n < 0 && errno != EINTR && errno != ENOENT) {
+        rc = errno == EAGAIN ? 0 : -errno;
+    }
+    slot_put(s);
+    return rc;
+}
+
 static void dev_failed(struct worker *w, int rc)
 {
     if (rc != -ENODEV) {
@@ -178,7 +193,7 @@ static bool dev_drain(void *opaque)
     struct worker *w = opaque;
     int n = 0, rc = 1;
 
-    if (w->stopping) {
+    if (w->stopping || atomic_load_explicit(&w->full, memory_order_relaxed)) {
         return false;
     }
     w->batch_bytes = 0;
@@ -204,6 +219,19 @@ static void dev_ready(void *opaque, uint32_t events)
     (void)dev_drain(opaque);
 }
 
+static void dev_resume(struct worker *w)
+{
+    int rc = 0;
+
+    atomic_store(&w->full, false);
+    if (!w->stopping && !atomic_load(&w->standby)) {
+        rc = dev_watch(w);
+    }
+    if (rc < 0) {
+        dev_failed(w, rc);
+    }
+}
+
 static int dev_clone(int devfd)
 {
     int fd = open("/dev/fuse", O_RDWR | O_CLOEXEC | O_NONBLOCK);
@@ -221,7 +249,12 @@ static int dev_clone(int devfd)
 static int dev_start(struct worker *w)
 {
     bool first = w == w->front->workers;
+    struct slot *reserve = slot_get(w);
 
+    if (!reserve) {
+        return -ENOMEM;
+    }
+    slot_put(reserve);
     w->help = bh_new(w->loop, dev_help, w);
     loop_timer_init(&w->check_help, w->loop, dev_check_help, w);
     w->fd = dev_clone(w->front->devfd);
@@ -273,6 +306,7 @@ const struct transport transport_dev = {
     .want = dev_want,
     .start = dev_start,
     .stop = dev_stop,
+    .resume = dev_resume,
     .free = dev_free,
     .reply = dev_reply,
 };

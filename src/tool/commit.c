@@ -19,6 +19,7 @@
 #include "block/node.h"
 #include "loop/loop.h"
 #include "loop/sync.h"
+#include "tool/create.h"
 #include "tool/extent.h"
 #include "tool/info.h"
 
@@ -94,12 +95,13 @@ static int co_fn open_base(struct commit *c, const struct image_info *info,
 static int co_fn open_below(struct commit *c, struct node *node, bool *done,
                             GError **err)
 {
-    const char *base = c->rq->base;
+    /* Named as a backing file of the image would be. */
+    g_autofree char *base =
+        c->rq->base ? create_resolve(c->rq->image.name, c->rq->base) : NULL;
     struct image_info info = {.cluster_size = 0};
     int rc = below(node, &info, base, err); /* yields */
 
-    if (rc == 0 && (!base || same_file(base, info.full_backing_filename) ||
-                    g_strcmp0(base, info.backing_filename) == 0)) {
+    if (rc == 0 && (!base || same_file(base, info.full_backing_filename))) {
         *done = true;
         rc = open_base(c, &info, err); /* yields */
     } else if (rc == 0) {

@@ -65,26 +65,33 @@ enum action {
     ACTION_COPY,
 };
 
-/* @e is in the terms of the target, and *@bytes of it are wanted. */
-static enum action choose(const struct convert *c, const struct extent *e,
-                          int64_t *bytes)
+/* What reads as zeroes behind the backing file reads so without us. */
+static enum action choose_backed(const struct convert *c, struct extent *e)
 {
-    const struct convert_request *rq = c->rq;
-    bool backed = rq->flags & CONVERT_TARGET_BACKED;
+    int64_t length = c->rq->backing_length;
 
-    if (backed && e->offset < rq->backing_length) {
-        *bytes = min_i64(*bytes, rq->backing_length - e->offset);
+    if ((c->rq->flags & CONVERT_COMPRESS) && length < c->total) {
+        length = align_up(length, c->rq->cluster);
     }
-    if (e->zero && backed && e->offset >= rq->backing_length) {
-        return ACTION_SKIP; /* there is nothing behind to be hidden */
+    if (e->offset < length) {
+        e->bytes = min_i64(e->bytes, length - e->offset);
     }
-    if (e->zero || !(e->data || e->present)) {
-        if (backed && !e->zero) {
-            return ACTION_SKIP;
-        }
-        return c->target_zero && rq->sparse > 0 ? ACTION_SKIP : ACTION_ZERO;
+    if (e->zero) {
+        return e->offset < length ? ACTION_ZERO : ACTION_SKIP;
     }
-    return ACTION_COPY;
+    return e->data || e->present ? ACTION_COPY : ACTION_SKIP;
+}
+
+/* @e is in the terms of the target; may be made shorter. */
+static enum action choose(const struct convert *c, struct extent *e)
+{
+    if (c->rq->flags & CONVERT_TARGET_BACKED) {
+        return choose_backed(c, e);
+    }
+    if (!e->zero && (e->data || e->present)) {
+        return ACTION_COPY;
+    }
+    return c->target_zero && c->rq->sparse > 0 ? ACTION_SKIP : ACTION_ZERO;
 }
 
 /* How much of a run one worker takes. */
@@ -162,9 +169,10 @@ static int co_fn claim_look(struct convert *c, struct extent *ret)
     return rc;
 }
 
-/* Compressed clusters are written whole: makes the run one of whole clusters,
- * and data if any of it is.  -ESPIPE when an input ends inside a cluster. */
-static int co_fn claim_clusters(struct convert *c, struct extent *e)
+/* Clusters are best, and compressed ones can only be, written whole: makes the
+ * run one of whole clusters, and data if any of it is.  -ESPIPE when an input
+ * ends inside a compressed cluster. */
+static int claim_clusters(const struct convert *c, struct extent *e)
 {
     const struct convert_source *s = &c->rq->sources[c->source];
     int64_t end = e->offset + e->bytes;
@@ -174,11 +182,15 @@ static int co_fn claim_clusters(struct convert *c, struct extent *e)
         e->bytes = whole - e->offset;
         return 0;
     }
-    end = min_i64(e->offset + c->rq->cluster, c->total);
+    end = min_i64(align_down(e->offset, c->rq->cluster) + c->rq->cluster,
+                  c->total);
+    if (end > c->start + s->bytes) {
+        return c->rq->flags & CONVERT_COMPRESS ? -ESPIPE : 0;
+    }
     e->bytes = end - e->offset;
     e->zero = false;
     e->data = e->present = true;
-    return end <= c->start + s->bytes ? 0 : -ESPIPE;
+    return 0;
 }
 
 static void claim_take(struct convert *c, int64_t bytes, enum action action,
@@ -197,22 +209,36 @@ static void claim_take(struct convert *c, int64_t bytes, enum action action,
     c->next += bytes;
 }
 
+/* What to do from c->next on, and how far: 0, or a negative errno. */
+static int co_fn claim_run(struct convert *c, struct extent *e,
+                           enum action *action)
+{
+    unsigned flags = c->rq->flags;
+    int rc = claim_look(c, e); /* yields */
+
+    if (rc == 0 && c->rq->cluster > 0 &&
+        (flags & (CONVERT_COMPRESS | CONVERT_TARGET_BACKED)) !=
+            CONVERT_TARGET_BACKED) {
+        rc = claim_clusters(c, e);
+    }
+    if (rc == 0) {
+        *action = choose(c, e);
+    }
+    return rc;
+}
+
 /* c->claim held. */
 static bool co_fn claim_locked(struct convert *c, struct range *ret)
 {
     while (!atomic_load(&c->stop) && claim_source(c)) {
         struct extent e;
         enum action action;
-        int rc = claim_look(c, &e); /* yields */
+        int rc = claim_run(c, &e, &action); /* yields */
 
-        if (rc == 0 && (c->rq->flags & CONVERT_COMPRESS)) {
-            rc = claim_clusters(c, &e);
-        }
         if (rc < 0) {
             convert_fail(c, CONVERT_STATUS, c->next, rc);
             return false;
         }
-        action = choose(c, &e, &e.bytes);
         if (action != ACTION_SKIP) {
             claim_take(c, chunk_of(c, e.offset, e.bytes, action), action, ret);
             return true;
@@ -279,7 +305,8 @@ static int64_t choose_unit(const struct convert_request *rq)
     while (unit * 2 <= rq->sparse) {
         unit *= 2;
     }
-    return max_i64(unit, node_limits(rq->target)->zeroes_align);
+    return max_i64(max_i64(unit, node_limits(rq->target)->zeroes_align),
+                   rq->cluster);
 }
 
 /* How much there is to copy.  0, or a negative errno. */
@@ -289,12 +316,11 @@ static int co_fn count_work(struct convert *c)
 
     c->work = 0;
     while (rc == 0 && claim_source(c)) {
-        struct extent e;
+        struct extent e = {.bytes = 0};
+        enum action action = ACTION_SKIP;
 
-        rc = claim_look(c, &e); /* yields */
-        if (rc == 0 && choose(c, &e, &e.bytes) == ACTION_COPY) {
-            c->work += e.bytes;
-        }
+        rc = claim_run(c, &e, &action); /* yields */
+        c->work += action == ACTION_COPY ? e.bytes : 0;
         c->next += e.bytes;
     }
     c->source = 0;

@@ -55,7 +55,7 @@ struct convert_request {
     struct node *target;
     unsigned flags;         /* enum convert_flags */
     int64_t sparse;         /* zeroes this long are not written; 0: all are */
-    int64_t cluster;        /* CONVERT_COMPRESS: bytes of a cluster */
+    int64_t cluster;        /* of the target's format; 0: none */
     int64_t backing_length; /* CONVERT_TARGET_BACKED: of the backing file */
     int64_t rate;           /* bytes per second; 0: no limit */
     const struct tool_watch *watch;

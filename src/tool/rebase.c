@@ -9,7 +9,6 @@
 
 #include "base/align.h"
 #include "base/error.h"
-#include "base/iov.h"
 #include "block/driver.h"
 #include "block/image.h"
 #include "block/node.h"
@@ -147,16 +146,6 @@ static int co_fn read_side(struct rebase *r, int i, int64_t offset,
     return rc;
 }
 
-static int co_fn write_top(struct rebase *r, int64_t offset, const char *buf,
-                           int64_t bytes)
-{
-    if (buf_is_zero(buf, bytes)) {
-        return node_co_pwrite_zeroes(r->top, offset, bytes, REQ_MAY_UNMAP);
-    }
-    return node_co_pwrite(r->top, offset, buf, bytes,
-                          r->rq->compress ? REQ_WRITE_COMPRESSED : 0);
-}
-
 /* Writes those clusters of the range to the image in which the sides differ. */
 static int co_fn copy_differences(struct rebase *r, int64_t offset,
                                   int64_t bytes)
@@ -170,7 +159,8 @@ static int co_fn copy_differences(struct rebase *r, int64_t offset,
         int64_t n = min_i64(r->unit - (offset + at) % r->unit, bytes - at);
 
         if (memcmp(r->bufs[0] + at, r->bufs[1] + at, (size_t)n) != 0) {
-            rc = write_top(r, offset + at, r->bufs[0] + at, n); /* yields */
+            rc = node_co_pwrite(r->top, offset + at, r->bufs[0] + at, n,
+                                r->rq->compress ? REQ_WRITE_COMPRESSED : 0);
         }
         at += n;
     }

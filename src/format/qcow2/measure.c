@@ -6,6 +6,7 @@
 
 #include "base/error.h"
 #include "format/qcow2/create.h"
+#include "format/qcow2/driver.h"
 #include "format/qcow2/qcow2.h"
 
 static int64_t div_up(int64_t n, int64_t by)
@@ -92,7 +93,8 @@ static int co_fn measure(const struct qcow2_header *h,
         !h->data_file) {
         ret->required -= all - min_i64(used, all);
     }
-    ret->bitmaps = src ? 0 : -1;
+    /* Told of images that could have some, and they are not copied. */
+    ret->bitmaps = src && node_driver(src) == &driver_qcow2 ? 0 : -1;
     return 0;
 }
 

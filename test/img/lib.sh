@@ -1,0 +1,143 @@
+# SPDX-License-Identifier: MIT
+# shellcheck shell=bash
+#
+# Sourced by the tests in this folder: the image commands.  $COBLK is the
+# program; qemu-img is Debian's, where it is installed.
+#
+#   tmp, work                  a folder that will be removed; one in it, to
+#                              which every test has changed
+#   img COMMAND...             the program, called as coblk-img
+#   same COMMAND...            a test: as qemu-img COMMAND, it prints what is
+#                              expected and ends with the expected status
+#   both COMMAND...            prepares what `same` will look at
+#   refuses WHAT REGEX COMMAND...
+#                              a test: COMMAND fails with one line on stderr
+#                              that matches REGEX, and changes no file
+#   equal WHAT FILE1 FILE2     a test: the two files have the same bytes
+#   random_file NAME BYTES     a file that has no zeroes to speak of
+#
+# `same` runs a command here and, where it can, by qemu-img in a folder that is
+# prepared alike.  What is expected is what qemu-img printed when the test was
+# written (expect/NAME.txt); COBLK_UPDATE_EXPECTED=1 writes that anew.
+
+# shellcheck source=../tap.sh
+. "$(dirname "${BASH_SOURCE[0]}")/../tap.sh"
+
+[ -n "${COBLK:-}" ] || skip_all 'COBLK is not set to the program'
+
+expected=$(dirname "$(realpath "$0")")/expect/$(basename "$0" .sh).txt
+qemu_img=$(command -v qemu-img) || qemu_img=
+tmp=$(mktemp -d "${TMPDIR:-/tmp}/coblk-test-XXXXXX")
+work=$tmp/work
+n_same=0
+
+# Messages begin with the name: it is the same for both.
+mkdir "$tmp/bin" "$work" "$tmp/theirs"
+ln -s "$COBLK" "$tmp/bin/qemu-img"
+ln -s "$COBLK" "$tmp/bin/coblk-img"
+cd "$work" || exit 1
+
+clean_up()
+{
+    cd / && rm -rf "$tmp"
+}
+trap clean_up EXIT
+
+img()
+{
+    "$tmp/bin/coblk-img" "$@"
+}
+
+both()
+{
+    "$@"
+    (cd "$tmp/theirs" && "$@")
+}
+
+# What the file system decides is not compared.
+without_host()
+{
+    sed -e 's/^disk size: .*/disk size/' -e 's/"actual-size": .*/"actual-size"/'
+}
+
+# record PROGRAM COMMAND...: what scripts see of it.
+record()
+{
+    local program=$1 rc
+    shift
+    TZ=UTC "$program" "$@" 2>/dev/null </dev/null | without_host
+    rc=${PIPESTATUS[0]}
+    echo "status $rc"
+}
+
+# nth N: the Nth record of the expected ones.
+nth()
+{
+    awk -v n="$1" '/^\$ / { i++; next } i == n' "$expected"
+}
+
+same()
+{
+    local got theirs what="qemu-img $*"
+    n_same=$((n_same + 1))
+    got=$(record "$tmp/bin/qemu-img" "$@")
+    if [ -n "$qemu_img" ]; then
+        theirs=$(cd "$tmp/theirs" && record "$qemu_img" "$@")
+        is "$what, as qemu-img" "$got" "$theirs"
+    fi
+    if [ -n "${COBLK_UPDATE_EXPECTED:-}" ]; then
+        printf '$ %s\n%s\n' "$*" "${theirs-$got}" >>"$tmp/expected"
+    fi
+    [ -n "${COBLK_UPDATE_EXPECTED:-}" ] ||
+        is "$what" "$got" "$(nth "$n_same")"
+}
+
+done_same()
+{
+    if [ -n "${COBLK_UPDATE_EXPECTED:-}" ]; then
+        mkdir -p "$(dirname "$expected")"
+        cp "$tmp/expected" "$expected"
+    fi
+    done_testing
+}
+
+state()
+{
+    find . -type f -exec cksum {} + | sort -k 3
+}
+
+refuses()
+{
+    local what=$1 regex=$2 before after out rc lines
+    shift 2
+    before=$(state)
+    out=$("$@" 2>"$tmp/stderr" </dev/null)
+    rc=$?
+    lines=$(wc -l <"$tmp/stderr")
+    after=$(state)
+    if [ "$rc" != 0 ] && [ "$rc" -lt 64 ] && [ "$lines" = 1 ] &&
+        [ -z "$out" ] && grep -Eq -- "$regex" "$tmp/stderr" &&
+        [ "$before" = "$after" ]; then
+        report 0 "$what"
+        return
+    fi
+    report 1 "$what"
+    {
+        echo "$*"
+        echo "status $rc; wants one line that matches: $regex"
+        echo "stdout: $out"
+        echo "stderr:"
+        cat "$tmp/stderr"
+        diff <(echo "$before") <(echo "$after")
+    } | sed 's/^/# /'
+}
+
+equal()
+{
+    ok "$1" cmp "$2" "$3"
+}
+
+random_file()
+{
+    head -c "$2" /dev/urandom >"$1"
+}

@@ -55,12 +55,17 @@ is_mounted()
     grep -q " ${1:-$mnt} .* - fuse.coblk " /proc/self/mountinfo
 }
 
-# A process that nobody has waited for yet is a zombie.
+# A process that nobody has waited for yet is a zombie, and so is one of which
+# other threads have not ended: these keep its files open.
 gone()
 {
     local state
-    state=$(awk '$1 == "State:" { print $2 }' "/proc/$1/status" 2>/dev/null)
-    [ -z "$state" ] || [ "$state" = Z ]
+    state=$(awk '$1 == "State:" { s = $2 } $1 == "Threads:" { print s $2 }' \
+        "/proc/$1/status" 2>/dev/null)
+    case $state in
+    "" | Z0 | Z1 | X*) return 0 ;;
+    *) return 1 ;;
+    esac
 }
 
 # The test starts again, in a mount name space of its own.

@@ -4,10 +4,13 @@
 
 #include "cmd/cmd.h"
 
+#include <errno.h>
 #include <stdarg.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
+
+#include "front/mountinfo.h"
 
 static const char *program = "coblk";
 
@@ -63,11 +66,24 @@ static int cmd_usage_error(const GError *error)
     return cmd_usage("%s", message);
 }
 
+/* GLib writes an ellipsis, which not every terminal can show. */
+static void cmd_print_help(GOptionContext *context)
+{
+    g_autofree char *text = g_option_context_get_help(context, TRUE, NULL);
+    g_auto(GStrv) parts = g_strsplit(text, "[OPTION…]", -1);
+    g_autofree char *plain = g_strjoinv("[OPTION]...", parts);
+
+    (void)fputs(plain, stdout);
+    exit(fflush(stdout) == 0 ? CMD_OK : CMD_FAILURE);
+}
+
 int cmd_parse(int argc, char **argv, const GOptionEntry *entries,
               const char *args_help, const char *summary,
               const char *description, char ***args)
 {
+    gboolean help = FALSE;
     const GOptionEntry common[] = {
+        {"help", 'h', 0, G_OPTION_ARG_NONE, &help, "Show this help", NULL},
         {"version", 'V', G_OPTION_FLAG_NO_ARG, G_OPTION_ARG_CALLBACK,
          (void *)cmd_print_version, "Print the version", NULL},
         {G_OPTION_REMAINING, 0, 0, G_OPTION_ARG_FILENAME_ARRAY, args, NULL,
@@ -77,6 +93,7 @@ int cmd_parse(int argc, char **argv, const GOptionEntry *entries,
     g_autoptr(GOptionContext) context = g_option_context_new(args_help);
     g_autoptr(GError) error = NULL;
 
+    g_option_context_set_help_enabled(context, FALSE);
     g_option_context_set_summary(context, summary);
     g_option_context_set_description(context, description);
     if (entries) {
@@ -86,8 +103,33 @@ int cmd_parse(int argc, char **argv, const GOptionEntry *entries,
     if (!g_option_context_parse(context, &argc, &argv, &error)) {
         return cmd_usage_error(error);
     }
+    if (help) {
+        cmd_print_help(context);
+    }
     if (!*args) {
         *args = g_new0(char *, 1);
+    }
+    return CMD_OK;
+}
+
+int cmd_find_mount(const char *path, struct mount_entry *ret)
+{
+    g_autofree char *mountpoint = mountinfo_canonical(path);
+    int rc;
+
+    if (!mountpoint) {
+        return cmd_fail("%s: %s", path, g_strerror(errno));
+    }
+    rc = mountinfo_find(mountpoint, ret);
+    if (rc == -ENOENT) {
+        return cmd_fail("%s: nothing is mounted there", path);
+    }
+    if (rc < 0) {
+        return cmd_fail("%s: cannot read /proc/self/mountinfo", path);
+    }
+    if (!mount_entry_is_coblk(ret)) {
+        return cmd_fail("%s: a mount of type %s, not of coblk; use umount",
+                        path, ret->fstype);
     }
     return CMD_OK;
 }

@@ -20,6 +20,8 @@ enum cmd_exit {
     CMD_USAGE = 2,
 };
 
+struct mount_entry;
+
 struct command {
     const char *name;
     const char *summary; /* one line for `coblk --help` */
@@ -52,6 +54,10 @@ int cmd_usage(const char *format, ...) G_GNUC_PRINTF(1, 2);
 int cmd_parse(int argc, char **argv, const GOptionEntry *entries,
               const char *args_help, const char *summary,
               const char *description, char ***args);
+
+/* Finds the mount of ours at @path.  Returns CMD_OK or, after the message, the
+ * exit status. */
+int cmd_find_mount(const char *path, struct mount_entry *ret);
 
 /* Registers the drivers, formats and engines of the program. */
 void cmd_register_drivers(void);

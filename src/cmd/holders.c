@@ -121,7 +121,7 @@ char *holders_list(const char *mountpoint)
     add_processes(&h);
     if (h.names->len > HOLDERS_MAX) {
         g_ptr_array_set_size(h.names, HOLDERS_MAX);
-        g_ptr_array_add(h.names, g_strdup("…"));
+        g_ptr_array_add(h.names, g_strdup("..."));
     }
     if (h.names->len) {
         g_ptr_array_add(h.names, NULL);

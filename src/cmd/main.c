@@ -75,7 +75,7 @@ static int print_help(void)
     size_t n;
     const struct command *img = img_commands(&n);
 
-    (void)printf("Usage: coblk COMMAND [OPTION…] [ARGUMENT…]\n\n"
+    (void)printf("Usage: coblk COMMAND [OPTION]... [ARGUMENT]...\n\n"
                  "Shows disk images and block devices as files.\n\n"
                  "Commands:\n");
     print_commands(commands, G_N_ELEMENTS(commands));

@@ -13,6 +13,7 @@
 #include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -25,8 +26,8 @@
 #include "cmd/mount-image.h"
 #include "cmd/mount-opts.h"
 #include "cmd/mount-serve.h"
-#include "front/mountinfo.h"
 #include "front/front.h"
+#include "front/mountinfo.h"
 #include "front/mountpoint.h"
 #include "loop/iothread.h"
 #include "loop/loop.h"
@@ -106,6 +107,18 @@ static int mount_check_mountpoint(struct mount *m, GError **err)
 }
 
 /* -- Going up, step by step */
+
+/* Each thread has a handful of descriptors.  The limit that a shell sets is
+ * for programs that use select(2), which we do not. */
+static void mount_raise_limits(void)
+{
+    struct rlimit files;
+
+    if (getrlimit(RLIMIT_NOFILE, &files) == 0) {
+        files.rlim_cur = files.rlim_max;
+        (void)setrlimit(RLIMIT_NOFILE, &files); /* never more than allowed */
+    }
+}
 
 static int mount_start_threads(struct mount *m, GError **err)
 {
@@ -334,6 +347,7 @@ static int mount_run(struct mount *m)
     int status;
 
     serve_block_signals();
+    mount_raise_limits();
     if (mount_go_up(m, &error) < 0) {
         status = cmd_fail("%s", error->message);
         (void)mount_go_down(m);

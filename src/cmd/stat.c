@@ -79,23 +79,6 @@ static int stat_no_answer(const struct mount_entry *m)
                     m->mountpoint, m->mountpoint);
 }
 
-static int stat_find(const char *path, struct mount_entry *ret)
-{
-    g_autofree char *mountpoint = mountinfo_canonical(path);
-
-    if (!mountpoint) {
-        return cmd_fail("%s: %s", path, g_strerror(errno));
-    }
-    if (mountinfo_find(mountpoint, ret) < 0) {
-        return cmd_fail("%s: nothing is mounted there", path);
-    }
-    if (!mount_entry_is_coblk(ret)) {
-        return cmd_fail("%s: a mount of type %s, not of coblk", path,
-                        ret->fstype);
-    }
-    return CMD_OK;
-}
-
 /* -- Reading ------------------------------------------------------------- */
 
 static void counters_get(const char *json, const char *type, const char *key,
@@ -276,7 +259,7 @@ int cmd_stat(int argc, char **argv)
     if (g_strv_length(args) != 1) {
         return cmd_usage("one MOUNTPOINT is needed");
     }
-    status = stat_find(args[0], &m);
+    status = cmd_find_mount(args[0], &m);
     if (status != CMD_OK) {
         return status;
     }

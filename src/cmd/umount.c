@@ -64,60 +64,57 @@ static int umount_without_daemon(const char *mountpoint)
     return status;
 }
 
-/* The daemon died while we waited for it. */
-static int umount_died(const char *mountpoint, struct control_peer *peer)
+/* Is @m mounted, still? */
+static bool umount_is_there(const struct mount_entry *m)
 {
-    g_auto(mount_entry) m = {0};
+    g_auto(mount_entry) now = {0};
 
+    return mountinfo_find(m->mountpoint, &now) == 0 &&
+           mount_entry_same(&now, m) && mount_entry_is_coblk(&now);
+}
+
+/* The daemon died while we waited for it. */
+static int umount_died(const struct mount_entry *m, struct control_peer *peer)
+{
     control_wait_gone(peer);
-    if (mountinfo_find(mountpoint, &m) == 0) {
-        (void)mountpoint_unmount(mountpoint, true, NULL);
+    if (umount_is_there(m) && mountpoint_is_dead(m->mountpoint)) {
+        (void)mountpoint_unmount(m->mountpoint, true, NULL);
     }
     return cmd_fail("%s: unmounted, but its daemon died before everything was "
                     "on disk; check the image",
-                    mountpoint);
+                    m->mountpoint);
 }
 
-static int umount_with_daemon(const char *mountpoint, struct control_peer *peer)
+/* The daemon says that all is well.  It may be anybody's program: what it says
+ * of itself is not all that we go by. */
+static int umount_done(const struct mount_entry *m, struct control_peer *peer)
 {
+    control_wait_gone(peer);
+    if (umount_is_there(m)) {
+        return cmd_fail("%s: still mounted, although its daemon says that it "
+                        "is not; use umount -l",
+                        m->mountpoint);
+    }
+    return CMD_OK;
+}
+
+static int umount_with_daemon(const struct mount_entry *m,
+                              struct control_peer *peer)
+{
+    const char *mountpoint = m->mountpoint;
     g_autofree char *text = NULL;
     int rc = control_ask(peer, "umount", &text);
 
     switch (rc) {
     case CONTROL_OK:
-        control_wait_gone(peer);
-        return CMD_OK;
+        return umount_done(m, peer);
     case CONTROL_BUSY:
         return umount_busy(mountpoint, text);
     case CONTROL_ERROR:
         return cmd_fail("%s: %s", mountpoint, text);
     default:
-        return umount_died(mountpoint, peer);
+        return umount_died(m, peer);
     }
-}
-
-/* Is there a mount of ours at @path?  Returns 0 or, after the message, the
- * exit status. */
-static int umount_find(const char *path, struct mount_entry *ret)
-{
-    g_autofree char *mountpoint = mountinfo_canonical(path);
-    int rc;
-
-    if (!mountpoint) {
-        return cmd_fail("%s: %s", path, g_strerror(errno));
-    }
-    rc = mountinfo_find(mountpoint, ret);
-    if (rc == -ENOENT) {
-        return cmd_fail("%s: nothing is mounted there", path);
-    }
-    if (rc < 0) {
-        return cmd_fail("%s: cannot read /proc/self/mountinfo", path);
-    }
-    if (!mount_entry_is_coblk(ret)) {
-        return cmd_fail("%s: a mount of type %s, not of coblk; use umount",
-                        path, ret->fstype);
-    }
-    return CMD_OK;
 }
 
 /* What this program inherited must not keep the mount busy. */
@@ -131,7 +128,7 @@ static int umount_path(const char *path)
 {
     g_auto(mount_entry) m = {0};
     struct control_peer peer = {-1, -1};
-    int status = umount_find(path, &m);
+    int status = cmd_find_mount(path, &m);
     int rc;
 
     if (status != CMD_OK) {
@@ -146,7 +143,7 @@ static int umount_path(const char *path)
     if (rc < 0) {
         return umount_without_daemon(m.mountpoint);
     }
-    status = umount_with_daemon(m.mountpoint, &peer);
+    status = umount_with_daemon(&m, &peer);
     control_disconnect(&peer);
     return status;
 }

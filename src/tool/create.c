@@ -21,6 +21,8 @@
 
 /* -- Formats and their options ------------------------------------------- */
 
+/* Only looks whether there is a function; that needs no coroutine. */
+TSA(no_thread_safety_analysis)
 static bool can_create(const struct driver *drv)
 {
     return drv->image && drv->image->co_create;

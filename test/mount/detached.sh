@@ -11,11 +11,11 @@ private_mounts || skip_all 'no mount name space of its own'
 img=$tmp/disk.img
 truncate -s 64M "$img"
 
-# serve OPTIONS...: the daemon of $mnt is $pid, and $tmp/log is its log
+# serve: the daemon of $mnt is $pid, and $tmp/log is its log
 serve()
 {
     rm -f "$tmp/log"
-    start -o "log=$tmp/log:info" "$@" "$img"
+    start -o "log=$tmp/log:info" "$img"
     pid=$(info .pid)
 }
 

@@ -15,6 +15,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "base/iov.h"
 #include "base/options.h"
 #include "block/block.h"
 #include "co/co.h"
@@ -66,7 +67,8 @@ struct image_snapshot {
 void image_snapshot_clear(struct image_snapshot *s);
 
 struct image_info {
-    int64_t cluster_size; /* 0: none */
+    int64_t cluster_size;    /* 0: none */
+    int64_t vm_state_offset; /* where the VM state would begin; 0: nowhere */
     bool dirty, corrupt, encrypted, compressed;
     char *backing_filename;      /* as written in the image, or NULL */
     char *backing_format;        /* or NULL */
@@ -103,6 +105,14 @@ struct image_ops {
                              const char *format, GError **err) co_fn_ptr;
     /* Forgets all data, so that everything reads from the backing file. */
     int (*co_make_empty)(struct node *node) co_fn_ptr;
+
+    /* Read and write the state of a virtual machine, which an image can hold
+     * beside the disk: bytes from @offset (>= 0) on; what was never written
+     * reads as zeroes. */
+    int (*co_vm_state_readv)(struct node *node, int64_t offset,
+                             const struct iovs *dst) co_fn_ptr;
+    int (*co_vm_state_writev)(struct node *node, int64_t offset,
+                              const struct iovs *src) co_fn_ptr;
 
     /* *@ret is an array of struct image_snapshot. */
     int (*co_snapshot_list)(struct node *node, GArray **ret) co_fn_ptr;

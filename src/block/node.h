@@ -34,7 +34,9 @@ struct node;
 
 /*
  * Opens a node as @opts say: "driver" names the driver, "file.…" are the
- * options of its child, the rest is the driver's.  Consumes @opts.  Every
+ * options of its child, the rest is the driver's.  All nodes know detect-zeroes
+ * and, in place of @flags, read-only, discard, cache.direct, cache.no-flush and
+ * force-share.  Consumes @opts.  Every
  * option must be understood by somebody.  Returns NULL and sets *@err.
  */
 struct node *co_fn node_co_open(struct options *opts, unsigned flags,
@@ -48,6 +50,11 @@ struct node *co_fn node_co_open(struct options *opts, unsigned flags,
  */
 struct node *co_fn node_co_open_file(const char *filename, struct options *opts,
                                      unsigned flags, GError **err);
+
+/* Opens a node of @driver on top of @child, its "file", whose reference it
+ * takes, also when it fails.  @opts (NULL: none) are its own, consumed. */
+struct node *co_fn node_co_open_above(const char *driver, struct node *child,
+                                      struct options *opts, GError **err);
 
 /*
  * Makes the host file @filename, or empties it, with @bytes that read as

@@ -54,6 +54,49 @@ static const char *leaf_name(const char *filename)
 
 /* -- One node ------------------------------------------------------------ */
 
+/* Takes the option @key, which sets or clears @flag (or, with @inverse, clears
+ * or sets it). */
+static int take_flag(struct options *opts, const char *key, unsigned flag,
+                     bool inverse, unsigned *flags, GError **err)
+{
+    bool on = false;
+    int rc = options_take_bool(opts, key, &on, err);
+
+    if (rc == 1) {
+        *flags = on != inverse ? *flags | flag : *flags & ~flag;
+    }
+    return rc;
+}
+
+/*
+ * Takes the options that every node has: they change the flags of this node,
+ * and so those that its children begin with.  Some mean nothing here: images
+ * are opened as they are asked for, and nodes have no names.
+ */
+static int take_flags(struct options *opts, unsigned *flags, GError **err)
+{
+    static const char *const modes[] = {"ignore", "off", "unmap", "on", NULL};
+    int discard = -1;
+    unsigned ignored;
+
+    if (take_flag(opts, "read-only", NODE_RDWR, true, flags, err) < 0 ||
+        take_flag(opts, "auto-read-only", 0, false, &ignored, err) < 0 ||
+        take_flag(opts, "cache.direct", NODE_DIRECT, false, flags, err) < 0 ||
+        take_flag(opts, "cache.no-flush", NODE_NO_FLUSH, false, flags, err) <
+            0 ||
+        take_flag(opts, "force-share", NODE_FORCE_SHARE, false, flags, err) <
+            0 ||
+        options_take_enum(opts, "discard", modes, &discard, err) < 0) {
+        return -EINVAL;
+    }
+    if (discard >= 0) {
+        *flags &= ~(unsigned)NODE_UNMAP;
+        *flags |= discard >= 2 ? NODE_UNMAP : 0;
+    }
+    g_free(options_take(opts, "node-name"));
+    return 0;
+}
+
 static int take_detect_zeroes(struct node *node, struct options *opts,
                               GError **err)
 {
@@ -239,6 +282,9 @@ static struct node *co_fn open_options(const struct node *opener,
     struct node *node;
     const struct driver *drv;
 
+    if (take_flags(own, &flags, err) < 0) {
+        return NULL;
+    }
     if (!options_peek(own, "driver") && !options_peek(own, "filename") &&
         options_has_child(own, "file")) {
         struct node *leaf =
@@ -330,7 +376,8 @@ static struct node *co_fn open_file(const char *filename,
 
         return all ? open_options(opener, all, flags, err) : NULL;
     }
-    if (name_to_path(filename, &filename, err) < 0) {
+    if (name_to_path(filename, &filename, err) < 0 ||
+        take_flags(own, &flags, err) < 0) {
         return NULL;
     }
     name = options_take(own, "driver");
@@ -347,6 +394,19 @@ static struct node *co_fn open_file(const char *filename,
     }
     leaf = open_leaf(filename, options_take_child(own, "file"), flags, err);
     return leaf ? open_on_leaf(drv, leaf, opener, own, flags, err) : NULL;
+}
+
+struct node *co_fn node_co_open_above(const char *driver, struct node *child,
+                                      struct options *opts, GError **err)
+{
+    g_autoptr(options) own = opts ? opts : options_new();
+    const struct driver *drv = driver_named(driver, node_filename(child), err);
+
+    if (!drv) {
+        (void)node_co_unref(child); /* nothing was written; yields */
+        return NULL;
+    }
+    return open_on_leaf(drv, child, NULL, own, node_flags(child), err);
 }
 
 struct node *co_fn node_co_open_file(const char *filename, struct options *opts,

@@ -32,6 +32,7 @@ struct command {
 int cmd_mount(int argc, char **argv);
 int cmd_umount(int argc, char **argv);
 int cmd_stat(int argc, char **argv);
+int cmd_io(int argc, char **argv);
 /* The face that mount(8) calls. */
 int cmd_mount_helper(int argc, char **argv);
 

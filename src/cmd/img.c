@@ -303,15 +303,20 @@ struct crew *img_crew(unsigned n)
     return crew;
 }
 
+void img_warn_probed(const struct node *node)
+{
+    img_warn("%s: its format was not given and it was taken for raw: its "
+             "first sectors can only be changed to what is no image of "
+             "another format; -f raw takes it as it is",
+             node_filename(node));
+}
+
 struct node *co_fn img_co_open(const struct tool_image *image, GError **err)
 {
     struct node *node = tool_co_open(image, err); /* yields */
 
     if (node && (image->flags & NODE_RDWR) && node_probed_raw(node)) {
-        img_warn("%s: its format was not given and it was taken for raw: its "
-                 "first sectors can only be changed to what is no image of "
-                 "another format; -f raw takes it as it is",
-                 node_filename(node));
+        img_warn_probed(node);
     }
     return node;
 }

@@ -126,6 +126,8 @@ void img_run_parallel(co_entry_fn *entry, void *opaque);
 /* Makes @n worker threads.  NULL after a message. */
 struct crew *img_crew(unsigned n);
 
+/* Warns that the format of @node was guessed to be raw. */
+void img_warn_probed(const struct node *node);
 /* Opens and warns of a format that was guessed and will be written to. */
 struct node *co_fn img_co_open(const struct tool_image *image, GError **err);
 

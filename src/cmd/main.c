@@ -22,6 +22,7 @@ static const struct command commands[] = {
     {"mount", "Show a disk image or block device as files", cmd_mount},
     {"umount", "Unmount; wait until everything is on disk", cmd_umount},
     {"stat", "Show the live counters of a mount", cmd_stat},
+    {"io", "Read and write parts of an image, for tests", cmd_io},
 };
 
 /* Names of the program itself that stand for a command. */
@@ -30,6 +31,8 @@ static const struct command faces[] = {
     {"mount.fuse.coblk", NULL, cmd_mount_helper},
     {"coblk-img", NULL, cmd_img},
     {"qemu-img", NULL, cmd_img},
+    {"coblk-io", NULL, cmd_io},
+    {"qemu-io", NULL, cmd_io},
 };
 
 static const struct command *find(const struct command *table, size_t n,

@@ -14,8 +14,10 @@
 #include "base/error.h"
 #include "block/node.h"
 #include "driver/driver_list.h"
+#include "format/blkdebug.h"
 #include "format/qcow2/driver.h"
 #include "format/raw.h"
+#include "format/writelog.h"
 #include "lib/lib_priv.h"
 
 #define MAX_REGISTERED 32
@@ -129,6 +131,8 @@ static void register_builtin(void)
     driver_register(&driver_null_aio);
     driver_register(&driver_raw);
     driver_register(&driver_qcow2);
+    driver_register(&driver_blkdebug);
+    driver_register(&driver_writelog);
 }
 
 void lib_register_drivers(void)

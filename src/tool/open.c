@@ -12,34 +12,39 @@
 
 #define SECTOR 512
 
-static struct node *co_fn open_options(const struct tool_image *image,
-                                       GError **err)
+/* What the name says that is options, or NULL. */
+static struct options *parse_options(const struct tool_image *image,
+                                     GError **err)
 {
     g_autoptr(options) opts = options_new();
     g_autoptr(GError) why = NULL;
 
-    if (options_parse(opts, image->name, &why) < 0) {
+    if (image->image_opts && options_parse(opts, image->name, &why) < 0) {
         error_set(err, -EINVAL, "%s: %s", image->name, why->message);
         return NULL;
     }
-    return node_co_open(g_steal_pointer(&opts), image->flags, err);
+    return g_steal_pointer(&opts);
 }
 
 struct node *co_fn tool_co_open(const struct tool_image *image, GError **err)
 {
-    struct options *opts;
+    struct options *opts = parse_options(image, err);
 
-    if (image->image_opts) {
-        return open_options(image, err); /* yields */
+    if (!opts) {
+        return NULL;
     }
-    opts = options_new();
     if (image->format) {
         options_set(opts, "driver", image->format);
     }
     if (image->leaf_aio) {
         options_set(opts, "file.aio", image->leaf_aio);
     }
-    return node_co_open_file(image->name, opts, image->flags, err);
+    if (image->options) {
+        options_merge(opts, image->options);
+    }
+    return image->image_opts || !image->name
+               ? node_co_open(opts, image->flags, err)
+               : node_co_open_file(image->name, opts, image->flags, err);
 }
 
 int co_fn tool_co_close(struct node *node, GError **err)

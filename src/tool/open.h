@@ -17,13 +17,16 @@
 #include "co/co.h"
 
 struct node;
+struct options;
 
 struct tool_image {
-    const char *name;     /* a path or json:{…}; options with @image_opts */
-    const char *format;   /* NULL: probe */
-    bool image_opts;      /* @name is driver=…,file.filename=… */
-    unsigned flags;       /* enum node_flags */
+    const char *name;   /* a path or json:{…}; options with @image_opts; NULL:
+                             @options name it */
+    const char *format; /* NULL: probe */
+    bool image_opts;    /* @name is driver=…,file.filename=… */
+    unsigned flags;     /* enum node_flags */
     const char *leaf_aio; /* aio= of the file below; NULL: its default */
+    const struct options *options; /* more of them; NULL: none */
 };
 
 /* Opens @image.  NULL and *@err when it cannot be. */

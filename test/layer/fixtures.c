@@ -240,7 +240,7 @@ static int co_fn mem_co_open(struct node *node, struct options *opts,
     list_init(&m->pending);
     if (mem_take_limits(m, opts, err) < 0 ||
         options_take_bool(opts, "zeroes", &zeroes, err) < 0 ||
-        options_take_bool(opts, "discard", &discard, err) < 0) {
+        options_take_bool(opts, "discards", &discard, err) < 0) {
         return -EINVAL;
     }
     m->no_zeroes = !zeroes;

@@ -12,7 +12,7 @@
  *   C0+512>4096           copy range
  *
  * Options: size, align, mem-align, max-transfer, max-iov, zeroes-align,
- * max-zeroes, discard-align, max-discard, and on/off: zeroes, discard.
+ * max-zeroes, discard-align, max-discard, and on/off: zeroes, discards.
  *
  * Threading: one loop, that of fixture_loop(), unless mem_set_relaxed().
  */

@@ -206,7 +206,7 @@ static void test_discard_edges(void)
 static void test_discard_is_a_hint(void)
 {
     struct node *cannot =
-        open_full("driver=mem,size=64k,discard=off", NODE_UNMAP);
+        open_full("driver=mem,size=64k,discards=off", NODE_UNMAP);
     struct node *bare = open_full("driver=bare,size=64k", NODE_UNMAP);
     struct node *fails = open_full("driver=mem,size=64k", NODE_UNMAP);
     struct job d = job(DISCARD, fails, 0, 4096);

@@ -1,0 +1,275 @@
+/* SPDX-License-Identifier: MIT */
+
+#include "tool/io.h"
+
+#include <errno.h>
+#include <glib/gstdio.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/align.h"
+#include "base/error.h"
+#include "base/options.h"
+#include "block/node.h"
+#include "format/blkdebug.h"
+#include "tool/create.h"
+#include "tool/io_priv.h"
+
+/* -- How an image is open ------------------------------------------------ */
+
+static void how_clear(struct io_how *how)
+{
+    g_free((char *)how->image.name);
+    g_free((char *)how->image.format);
+    g_free((char *)how->image.leaf_aio);
+    options_free((struct options *)how->image.options);
+}
+
+/* A copy that owns its strings and options; those are never NULL. */
+static struct io_how how_copy(const struct io_how *how)
+{
+    struct io_how copy = *how;
+    const struct options *given = how->image.options;
+
+    copy.image.name = g_strdup(how->image.name);
+    copy.image.format = g_strdup(how->image.format);
+    copy.image.leaf_aio = g_strdup(how->image.leaf_aio);
+    copy.image.options = given ? options_clone(given) : options_new();
+    return copy;
+}
+
+/* -- Opening ------------------------------------------------------------- */
+
+/* Makes an empty qcow2 image of @bytes in a new file.  NULL and *@err, or the
+ * file's name. */
+static char *co_fn make_overlay(int64_t bytes, GError **err)
+{
+    char *name = NULL;
+    g_autofree char *size = g_strdup_printf("size=%" G_GINT64_FORMAT, bytes);
+    struct create_request rq = {
+        .format = "qcow2",
+        .options = size,
+        .bytes = -1,
+    };
+    struct create_plan plan;
+    int fd = g_file_open_tmp("coblk-XXXXXX", &name, err);
+    int rc;
+
+    if (fd < 0) {
+        return NULL;
+    }
+    (void)close(fd);
+    rq.filename = name;
+    rc = create_co_plan(&rq, &plan, err); /* yields */
+    if (rc == 0) {
+        rc = create_co_run(&plan, err); /* yields */
+        create_plan_fini(&plan);
+    }
+    if (rc < 0) {
+        (void)g_unlink(name);
+        g_clear_pointer(&name, g_free);
+    }
+    return name;
+}
+
+/* Puts a temporary overlay on @base, whose reference it takes. */
+static struct node *co_fn open_snapshot(struct node *base, GError **err)
+{
+    char *name = make_overlay(tool_length(base), err); /* yields */
+    struct options *opts = options_new();
+    struct node *node = NULL;
+
+    if (name) {
+        options_set(opts, "driver", "qcow2");
+        node = node_co_open_file(name, opts,
+                                 NODE_RDWR | NODE_UNMAP | NODE_NO_FLUSH |
+                                     NODE_NO_BACKING,
+                                 err); /* yields */
+        (void)g_unlink(name);
+        g_free(name);
+    } else {
+        options_free(opts);
+    }
+    if (node) {
+        node_co_set_child(node, "backing", base); /* yields */
+    }
+    (void)node_co_unref(base); /* read-only: nothing to lose; yields */
+    return node;
+}
+
+static struct node *co_fn open_root(const struct io_how *how, GError **err)
+{
+    struct tool_image image = how->image;
+    struct node *node;
+
+    if (how->snapshot) {
+        image.flags &= ~(unsigned)NODE_RDWR;
+    }
+    node = tool_co_open(&image, err); /* yields */
+    if (node && how->snapshot) {
+        node = open_snapshot(node, err); /* yields */
+    }
+    if (node && how->copy_on_read) {
+        node = node_co_open_above("copy-on-read", node, NULL, err);
+    }
+    return node;
+}
+
+/* Consumes @how. */
+static struct io_image *co_fn io_open(struct io_how how, GError **err)
+{
+    struct io_image *image = g_new0(struct io_image, 1);
+    struct node *root = open_root(&how, err); /* yields */
+    unsigned flags = how.writethrough ? BACKEND_WRITETHROUGH : 0;
+
+    image->how = how;
+    if (root) {
+        flags |= node_is_rdonly(root) ? BACKEND_RDONLY : 0;
+        image->rdonly = node_is_rdonly(root);
+        (void)!backend_new(root, flags, &image->be); /* the flags are right */
+        (void)node_co_unref(root); /* the backend has its own */
+    }
+    if (!image->be) {
+        how_clear(&image->how);
+        g_clear_pointer(&image, g_free);
+    }
+    return image;
+}
+
+struct io_image *co_fn io_co_open(const struct io_how *how, GError **err)
+{
+    return io_open(how_copy(how), err); /* yields */
+}
+
+/* -- Closing and opening anew -------------------------------------------- */
+
+int co_fn io_co_close(struct io_image *image, GError **err)
+{
+    g_autofree char *name = g_strdup(node_filename(io_root(image)));
+    int rc;
+
+    blkdebug_release(io_root(image));
+    io_co_wait(image);               /* yields */
+    rc = backend_co_free(image->be); /* yields */
+    how_clear(&image->how);
+    g_free(image);
+    if (rc < 0) {
+        error_set_errno(err, rc, "%s: not all that was written is on disk",
+                        name);
+    }
+    return rc;
+}
+
+/* What cannot be changed while the image stays the same. */
+static int check_added(const struct options *added, GError **err)
+{
+    static const char *const fixed[] = {"driver", "filename", "node-name"};
+
+    for (size_t i = 0; i < G_N_ELEMENTS(fixed); i++) {
+        if (options_peek(added, fixed[i])) {
+            return error_set(err, -EINVAL,
+                             "option '%s' cannot be changed; close the image "
+                             "and open another one",
+                             fixed[i]);
+        }
+    }
+    return 0;
+}
+
+/* Changes @how as @change says. */
+static int how_change(struct io_how *how, const struct io_change *change,
+                      GError **err)
+{
+    struct options *given = (struct options *)how->image.options;
+
+    if (change->rdwr >= 0) {
+        g_free(options_take(given, "read-only"));
+        how->image.flags &= ~(unsigned)NODE_RDWR;
+        how->image.flags |= change->rdwr ? NODE_RDWR : 0;
+    }
+    if (change->cache) {
+        g_free(options_take(given, "cache.direct"));
+        g_free(options_take(given, "cache.no-flush"));
+        if (tool_parse_cache(change->cache, &how->image.flags,
+                             &how->writethrough, err) < 0) {
+            return -EINVAL;
+        }
+    }
+    if (!change->added) {
+        return 0;
+    }
+    options_merge(given, change->added);
+    return check_added(change->added, err);
+}
+
+int co_fn io_co_reopen(struct io_image **image, const struct io_change *change,
+                       GError **err)
+{
+    struct io_how now = how_copy(&(*image)->how);
+    struct io_how next = how_copy(&now);
+    GError *why = NULL;
+    int rc = how_change(&next, change, err);
+
+    if (rc < 0) {
+        how_clear(&now);
+        how_clear(&next);
+        return rc;
+    }
+    rc = io_co_close(*image, err); /* yields */
+    *image = NULL;
+    if (rc < 0) {
+        how_clear(&now);
+        how_clear(&next);
+        return rc;
+    }
+    *image = io_open(next, &why); /* yields */
+    if (*image) {
+        how_clear(&now);
+        return 0;
+    }
+    rc = -why->code;
+    g_propagate_error(err, why);
+    *image = io_open(now, NULL); /* yields */
+    return rc;
+}
+
+/* -- What it is ---------------------------------------------------------- */
+
+struct node *io_root(const struct io_image *image)
+{
+    return backend_root(image->be);
+}
+
+int64_t io_length(const struct io_image *image)
+{
+    return tool_length(io_root(image));
+}
+
+bool io_is_rdonly(const struct io_image *image)
+{
+    return image->rdonly;
+}
+
+int co_fn io_co_allocated(struct io_image *image, int64_t offset, int64_t bytes,
+                          bool *allocated, int64_t *run)
+{
+    struct block_status st;
+    int rc = node_co_block_status(io_root(image), false, offset, bytes, &st);
+
+    if (rc < 0) {
+        return rc;
+    }
+    *allocated = (st.flags & BLOCK_ALLOCATED) != 0;
+    *run = st.bytes;
+    if (st.bytes == 0 && offset < io_length(image)) {
+        *allocated = true; /* what fills the last sector */
+        *run = min_i64(bytes, io_length(image) - offset);
+    }
+    return 0;
+}
+
+int co_fn io_co_truncate(struct io_image *image, int64_t length,
+                         enum prealloc_mode prealloc, GError **err)
+{
+    return backend_co_truncate(image->be, length, prealloc, err);
+}

@@ -34,7 +34,7 @@ lost()
     rm -f "$BAD"/*
 }
 
-for options in cache=none,aio=native cache=none,aio=threads; do
+for options in aio=native,iothreads=1 aio=threads,iothreads=1; do
     start -o "$options" "$img"
     client merged
     client single

@@ -35,6 +35,10 @@ try()
 
     # Space that is there for `after` is used up before the next.
     dd if=/dev/zero of="$host/filler" bs=64k status=none 2>/dev/null
+    dd if=/dev/zero bs=1k oflag=direct status=none 2>/dev/null \
+        >>"$host/filler"
+    dd if=/dev/zero bs=1k status=none >>"$host/filler" 2>/dev/null
+    sync -f "$host"
     ok "$options: mount again" try_start -o "$options" "$img"
     timeout 20 python3 "$here/full-disk.py" "$mnt" lose
     stop 2>"$tmp/message"

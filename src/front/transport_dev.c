@@ -103,18 +103,6 @@ static bool dev_is_needed(struct worker *w)
     return needed;
 }
 
-static void dev_check_help(void *opaque)
-{
-    struct worker *w = opaque;
-
-    if (dev_is_needed(w)) {
-        loop_timer_arm(&w->check_help, loop_now() + DEV_HELP_NS);
-        return;
-    }
-    dev_unwatch(w);
-    atomic_store(&w->standby, true);
-}
-
 static void dev_help(void *opaque)
 {
     struct worker *w = opaque;
@@ -212,6 +200,23 @@ static bool dev_drain(void *opaque)
         dev_failed(w, rc);
     }
     return n > 0;
+}
+
+static void dev_check_help(void *opaque)
+{
+    struct worker *w = opaque;
+
+    if (dev_is_needed(w) || atomic_load(&w->full)) {
+        loop_timer_arm(&w->check_help, loop_now() + DEV_HELP_NS);
+        return;
+    }
+    dev_unwatch(w);
+    /* A request may just have woken us, and nobody else. */
+    if (dev_drain(w)) {
+        dev_help(w);
+        return;
+    }
+    atomic_store(&w->standby, true);
 }
 
 static void dev_ready(void *opaque, uint32_t events)

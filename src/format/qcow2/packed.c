@@ -20,6 +20,7 @@
 
 #include "engine/engine.h"
 #include "format/qcow2/codec.h"
+#include "format/qcow2/fan.h"
 #include "format/qcow2/qcow2.h"
 #include "loop/loop.h"
 
@@ -389,18 +390,53 @@ static int co_fn write_one(struct qcow2 *s, int64_t offset,
     return rc;
 }
 
+/* One of several clusters of a request. */
+struct pack_part {
+    struct qcow2 *s;
+    int64_t offset;
+    const struct iovs *src;
+    int64_t at;
+};
+
+static int co_fn pack_part(void *opaque)
+{
+    struct pack_part p = *(struct pack_part *)opaque;
+
+    free(opaque);
+    return write_one(p.s, p.offset, p.src, p.at); /* yields */
+}
+
+static int co_fn write_many(struct qcow2 *s, int64_t offset,
+                            const struct iovs *src)
+{
+    struct fan fan = {.running = 0};
+    int rc = 0, fan_rc;
+
+    for (int64_t at = 0; at < src->bytes && rc == 0 && fan.rc == 0;
+         at += s->cluster_size) {
+        struct pack_part *p = malloc(sizeof(*p));
+
+        if (p) {
+            *p = (struct pack_part){s, offset + at, src, at};
+            fan_start(&fan, pack_part, p); /* yields */
+        }
+        rc = p ? 0 : -ENOMEM;
+    }
+    fan_rc = fan_finish(&fan); /* yields */
+    return rc ? rc : fan_rc;
+}
+
 int co_fn qcow2_co_write_packed(struct qcow2 *s, int64_t offset,
                                 const struct iovs *src)
 {
     int64_t end = offset + src->bytes;
-    int rc = 0;
 
     if (s->external || !is_aligned(offset, s->cluster_size) ||
         (!is_aligned(end, s->cluster_size) && end != node_length(s->node))) {
         return -EINVAL;
     }
-    for (int64_t at = 0; at < src->bytes && rc == 0; at += s->cluster_size) {
-        rc = write_one(s, offset + at, src, at); /* yields */
+    if (src->bytes <= s->cluster_size) {
+        return write_one(s, offset, src, 0); /* yields */
     }
-    return rc;
+    return write_many(s, offset, src); /* yields */
 }

@@ -61,7 +61,7 @@ int co_fn qcow2_co_block_status(struct node *node, bool precise, int64_t offset,
         return rc;
     }
     flags = kind_flags(e.kind);
-    if (precise && e.kind == QCOW2_DATA && file_is_sparse(s)) {
+    if (precise && e.kind == QCOW2_DATA && !s->external && file_is_sparse(s)) {
         flags |= BLOCK_RECURSE;
     }
     *ret = (struct block_status){.flags = flags, .bytes = e.bytes};

@@ -134,19 +134,40 @@ static int co_fn write_sparse(struct convert *c, const struct range *r,
     return rc;
 }
 
-/* Each cluster by itself: it is compressed as a whole, or left out. */
+/* How many bytes from @at on are clusters that are all zeroes, or all not. */
+static int64_t clusters_alike(const struct convert *c, const struct range *r,
+                              const char *buf, int64_t at, bool *zero)
+{
+    int64_t cluster = c->rq->cluster;
+    int64_t pos = at;
+
+    while (pos < r->bytes) {
+        int64_t n = min_i64(cluster, r->bytes - pos);
+        bool z = c->rq->sparse > 0 && buf_is_zero(buf + pos, n);
+
+        if (pos > at && z != *zero) {
+            break;
+        }
+        *zero = z;
+        pos += n;
+    }
+    return pos - at;
+}
+
+/* Whole clusters: each is compressed, or left out.  The format compresses
+ * those of one write side by side. */
 static int co_fn write_compressed(struct convert *c, const struct range *r,
                                   const char *buf)
 {
-    int64_t cluster = c->rq->cluster;
     int rc = 0;
 
-    for (int64_t at = 0; at < r->bytes && rc == 0; at += cluster) {
-        int64_t n = min_i64(cluster, r->bytes - at);
+    for (int64_t at = 0; at < r->bytes && rc == 0;) {
+        bool zero = false;
+        int64_t n = clusters_alike(c, r, buf, at, &zero);
 
-        rc = c->rq->sparse > 0 && buf_is_zero(buf + at, n)
-                 ? write_zeroes(c, r->offset + at, n)
-                 : write_data(c, r->offset + at, buf + at, n); /* yields */
+        rc = zero ? write_zeroes(c, r->offset + at, n)
+                  : write_data(c, r->offset + at, buf + at, n); /* yields */
+        at += n;
     }
     return rc;
 }

@@ -189,7 +189,7 @@ void cache_set_events(struct cache *c, enum node_event load,
     c->update = update;
 }
 
-static void shard_fini(struct shard *sh)
+static void shard_clear(struct shard *sh)
 {
     for (unsigned i = 0; sh->buckets && i <= sh->cache->bucket_mask; i++) {
         while (sh->buckets[i]) {
@@ -197,6 +197,11 @@ static void shard_fini(struct shard *sh)
             slice_remove(sh->buckets[i]);
         }
     }
+}
+
+static void shard_fini(struct shard *sh)
+{
+    shard_clear(sh);
     free(sh->buckets);
     pthread_mutex_destroy(&sh->lock);
 }
@@ -590,6 +595,15 @@ void cache_forget(struct cache *c, int64_t offset, int64_t bytes)
             slice_remove(sl);
         }
         pthread_mutex_unlock(&sh->lock);
+    }
+}
+
+void cache_clear(struct cache *c)
+{
+    for (unsigned i = 0; i < c->n_shards; i++) {
+        pthread_mutex_lock(&c->shards[i].lock);
+        shard_clear(&c->shards[i]);
+        pthread_mutex_unlock(&c->shards[i].lock);
     }
 }
 

@@ -93,6 +93,8 @@ void cache_uncapture(struct cache *c, struct capture *cap);
 /* Forgets all slices in a range, dirty or not: it is no table any more.  None
  * may be in use or captured. */
 void cache_forget(struct cache *c, int64_t offset, int64_t bytes);
+/* Forgets all slices, dirty or not; none may be in use or captured. */
+void cache_clear(struct cache *c);
 /* Forgets all slices that are neither dirty nor in use. */
 void cache_shrink(struct cache *c);
 

@@ -44,4 +44,9 @@ const struct image_ops qcow2_image_ops = {
     .info_json = qcow2_info_json,
     .co_change_backing = qcow2_co_change_backing,
     .co_make_empty = qcow2_co_make_empty,
+    .co_snapshot_list = qcow2_co_snapshot_list,
+    .co_snapshot_create = qcow2_co_snapshot_create,
+    .co_snapshot_apply = qcow2_co_snapshot_apply,
+    .co_snapshot_delete = qcow2_co_snapshot_delete,
+    .co_snapshot_load = qcow2_co_snapshot_load,
 };

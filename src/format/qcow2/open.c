@@ -8,6 +8,7 @@
 
 #include "base/error.h"
 #include "format/qcow2/qcow2.h"
+#include "format/qcow2/snapshots.h"
 
 #define MAX_SLICE_BYTES          (4 * KiB)
 #define DEFAULT_L2_CACHE         (32 * MiB)
@@ -285,9 +286,6 @@ static int guard_tables(struct qcow2 *s, bool *clash)
             : guard_known(s, h->reftable_offset, s->reftable_n * 8,
                           GUARD_REFTABLE, clash);
     rc = rc ? rc
-            : guard_known(s, h->snapshots_offset, h->n_snapshots > 0,
-                          GUARD_SNAPSHOTS, clash);
-    rc = rc ? rc
             : guard_known(s, h->bitmaps.directory_offset,
                           h->bitmaps.directory_bytes, GUARD_BITMAPS, clash);
     for (int64_t i = 0; i < s->reftable_n && rc == 0; i++) {
@@ -306,6 +304,44 @@ static int guard_tables(struct qcow2 *s, bool *clash)
     return rc;
 }
 
+/* The snapshot table, and the L1 table of each snapshot that has one. */
+static int guard_snapshots(struct qcow2 *s, const struct qcow2_snapshots *t,
+                           bool *clash)
+{
+    int rc = guard_known(s, s->header.snapshots_offset, t->bytes,
+                         GUARD_SNAPSHOTS, clash);
+
+    for (int i = 0; i < (int)t->list->len && rc == 0; i++) {
+        const struct qcow2_snapshot *sn = qcow2_snapshots_at(t, i);
+
+        if (!qcow2_snapshot_bad_l1(s, sn)) {
+            rc = guard_known(s, sn->l1_offset, (int64_t)sn->l1_entries * 8,
+                             GUARD_OLD_L1, clash);
+        }
+    }
+    return rc;
+}
+
+static int co_fn load_and_guard_snapshots(struct qcow2 *s, bool *clash,
+                                          GError **err)
+{
+    struct qcow2_snapshots t;
+    GError *why = NULL;
+    int rc = qcow2_co_load_snapshots(s, NULL, NULL, &t, &why); /* yields */
+
+    if (rc < 0) {
+        if (node_flags(s->node) & NODE_CHECK) {
+            g_clear_error(&why); /* it will find that, too */
+            return 0;
+        }
+        g_propagate_error(err, why);
+        return rc;
+    }
+    rc = guard_snapshots(s, &t, clash);
+    qcow2_snapshots_fini(&t);
+    return rc ? error_set_errno(err, rc, "%s", node_filename(s->node)) : 0;
+}
+
 int co_fn qcow2_co_prepare_writing(struct qcow2 *s, GError **err)
 {
     bool clash = false;
@@ -316,6 +352,10 @@ int co_fn qcow2_co_prepare_writing(struct qcow2 *s, GError **err)
     rc = s->guard ? guard_tables(s, &clash) : -ENOMEM;
     if (rc < 0) {
         return error_set_errno(err, rc, "%s", node_filename(s->node));
+    }
+    rc = load_and_guard_snapshots(s, &clash, err); /* yields */
+    if (rc < 0) {
+        return rc;
     }
     s->free_hint = 0;
     s->packed_next = 0;
@@ -328,6 +368,30 @@ int co_fn qcow2_co_prepare_writing(struct qcow2 *s, GError **err)
                          node_filename(s->node));
     }
     return 0;
+}
+
+int co_fn qcow2_co_reload(struct qcow2 *s)
+{
+    int64_t used_end = s->used_end;
+    int rc;
+
+    qcow2_set_geometry(s);
+    cache_clear(s->l2_cache);
+    cache_clear(s->refcount_cache);
+    qcow2_packing_forget(s);
+    free(s->reftable);
+    s->reftable = NULL;
+    s->reftable_n = 0;
+    dirty_map_fini(&s->reftable_dirty);
+    rc = qcow2_co_load_l1(s, NULL);                   /* yields */
+    rc = rc ? rc : qcow2_co_load_reftable(s, NULL);   /* yields */
+    rc = rc ? rc : qcow2_co_prepare_writing(s, NULL); /* yields */
+    /* The file may be longer than what is used of it. */
+    s->used_end = used_end;
+    if (rc < 0) {
+        atomic_store(&s->corrupt, true);
+    }
+    return rc;
 }
 
 /* -- Other files --------------------------------------------------------- */

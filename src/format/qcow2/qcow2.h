@@ -11,7 +11,10 @@
  * and L2 tables: from guest to host), writeback.c (in which order metadata
  * reach the disk).  Requests: read.c, write.c, zero.c (zeroes and discard),
  * packed.c (compressed clusters), status.c.  Images as a whole: open.c,
- * create.c, resize.c, change.c, info.c, measure.c.
+ * create.c, resize.c, change.c, info.c, measure.c, check.c, amend.c,
+ * snapshots.c (their table) and snapshot.c; with what these need: counts.c
+ * (numbers per cluster), recount.c (a new refcount structure), shadow.c (many
+ * tables at one moment).
  *
  * ---- In which order things reach the disk
  *
@@ -462,6 +465,11 @@ nodiscard int co_fn qcow2_co_cut_file(struct qcow2 *s);
  * nothing was written yet.  The tables are loaded. */
 nodiscard int co_fn qcow2_co_prepare_writing(struct qcow2 *s, GError **err);
 
+/* After tables were replaced behind the back of all this: reads them again as
+ * s->header says.  Nothing may be dirty, nobody else use the node.  When it
+ * fails the node cannot be used any more. */
+nodiscard int co_fn qcow2_co_reload(struct qcow2 *s);
+
 extern const struct image_ops qcow2_image_ops;
 extern const struct image_option qcow2_options[];
 
@@ -484,5 +492,16 @@ void qcow2_info_json(struct node *node, struct json *out);
 int co_fn qcow2_co_change_backing(struct node *node, const char *filename,
                                   const char *format, GError **err);
 int co_fn qcow2_co_make_empty(struct node *node);
+
+/* Snapshots (snapshot.c). */
+int co_fn qcow2_co_snapshot_list(struct node *node, GArray **ret);
+int co_fn qcow2_co_snapshot_create(struct node *node, const char *name,
+                                   GError **err);
+int co_fn qcow2_co_snapshot_apply(struct node *node, const char *id,
+                                  GError **err);
+int co_fn qcow2_co_snapshot_delete(struct node *node, const char *id,
+                                   GError **err);
+int co_fn qcow2_co_snapshot_load(struct node *node, const char *id,
+                                 GError **err);
 
 #endif /* FORMAT_QCOW2_QCOW2_H */

@@ -1,0 +1,590 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * snapshot: take, apply, delete and show internal snapshots.
+ *
+ * A snapshot has an L1 table of its own, whose L2 tables and clusters it
+ * shares with the active one and with other snapshots.  Every L1 table counts
+ * as a reference to each of its L2 tables and to each cluster that those name.
+ * An entry of the active tables that is marked "copied" names something that
+ * counts 1, which may be written in place.
+ *
+ * All of that must agree at any moment, also after a crash, so each operation
+ * is a shadow (shadow.h) and changes no table in place.
+ *
+ * Machine state, which other programs store behind the end of the disk, comes
+ * along: it is in the L1 tables like everything else.
+ */
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/error.h"
+#include "format/qcow2/qcow2.h"
+#include "format/qcow2/shadow.h"
+#include "format/qcow2/snapshots.h"
+
+/* -- What all of them need ----------------------------------------------- */
+
+/* An operation under way. */
+struct turn {
+    struct qcow2 *s;
+    struct shadow sh;
+    struct qcow2_snapshots table;
+    int64_t old_table_bytes;
+    uint8_t *l2;  /* a cluster */
+    uint64_t *l1; /* the active table to be */
+    uint32_t l1_entries;
+};
+
+static int check_possible(struct qcow2 *s, GError **err)
+{
+    if (s->external) {
+        return error_set(err, -EOPNOTSUPP,
+                         "%s: has an external data file, so it cannot have "
+                         "snapshots inside",
+                         node_filename(s->node));
+    }
+    if (s->encrypted) {
+        return error_set(err, -EOPNOTSUPP, "%s: is encrypted",
+                         node_filename(s->node));
+    }
+    return 0;
+}
+
+static int co_fn turn_begin(struct turn *t, struct qcow2 *s, GError **err)
+{
+    int rc = check_possible(s, err);
+
+    *t = (struct turn){.s = s};
+    rc = rc ? rc : qcow2_co_load_snapshots(s, NULL, NULL, &t->table, err);
+    if (rc < 0) {
+        return rc;
+    }
+    t->old_table_bytes = t->table.bytes;
+    t->l2 = malloc((size_t)s->cluster_size);
+    rc = t->l2 ? shadow_co_begin(&t->sh, s) : -ENOMEM; /* yields */
+    if (rc < 0) {
+        free(t->l2);
+        qcow2_snapshots_fini(&t->table);
+        return error_set_errno(err, rc, "%s", node_filename(s->node));
+    }
+    return 0;
+}
+
+/* Why an operation failed. */
+static int turn_error(const struct turn *t, int rc, GError **err)
+{
+    const char *filename = node_filename(t->s->node);
+
+    if (err && *err) {
+        return rc;
+    }
+    if (rc == -ERANGE) {
+        return error_set(err, rc,
+                         "%s: counts references with %d bits, which are too "
+                         "few for another snapshot; amend it to more "
+                         "refcount_bits",
+                         filename, 1 << t->s->order);
+    }
+    if (rc == -EIO) {
+        return error_set(err, rc,
+                         "%s: its tables cannot be read or contradict each "
+                         "other; repair it with 'check -r all'",
+                         filename);
+    }
+    return error_set_errno(err, rc, "%s: cannot change its snapshots",
+                           filename);
+}
+
+/* Makes it so, or with @rc < 0 not. */
+static int co_fn turn_end(struct turn *t, int rc, GError **err)
+{
+    if (rc == 0) {
+        rc = shadow_co_commit(&t->sh); /* yields */
+    } else {
+        shadow_co_abort(&t->sh);
+    }
+    if (rc == 0) {
+        node_set_length(t->s->node, t->s->header.size);
+    } else {
+        rc = turn_error(t, rc, err);
+    }
+    free(t->l1);
+    free(t->l2);
+    qcow2_snapshots_fini(&t->table);
+    return rc;
+}
+
+/* Writes the snapshot table and drops the old one. */
+static int co_fn write_snapshots(struct turn *t, GError **err)
+{
+    struct qcow2_header *h = &t->sh.header;
+    int64_t bytes = 0;
+    uint8_t *buf = qcow2_snapshots_serialise(&t->table, &bytes);
+    int rc = 0;
+
+    if (!buf) {
+        return error_set(err, -EFBIG,
+                         "%s: its snapshot table would be too long; delete "
+                         "some snapshots first",
+                         node_filename(t->s->node));
+    }
+    rc = shadow_count(&t->sh, h->snapshots_offset, t->old_table_bytes, -1);
+    h->n_snapshots = t->table.list->len;
+    h->snapshots_offset = 0;
+    if (rc == 0 && bytes > 0) {
+        rc = shadow_co_write(&t->sh, buf, bytes, &h->snapshots_offset);
+    }
+    free(buf);
+    return rc;
+}
+
+/* Writes the active L1 table and drops the old one. */
+static int co_fn write_active(struct turn *t)
+{
+    struct qcow2_header *h = &t->sh.header;
+    int rc = shadow_count(&t->sh, h->l1_offset, (int64_t)h->l1_entries * 8, -1);
+
+    h->l1_entries = t->l1_entries;
+    return rc ? rc
+              : shadow_co_write_l1(&t->sh, t->l1, t->l1_entries,
+                                   &h->l1_offset); /* yields */
+}
+
+/* Makes t->l1 a copy of the active table. */
+static int copy_active(struct turn *t)
+{
+    t->l1_entries = t->s->header.l1_entries;
+    t->l1 = malloc(max_i64((int64_t)t->l1_entries * 8, 8));
+    for (uint32_t i = 0; t->l1 && i < t->l1_entries; i++) {
+        t->l1[i] = qcow2_l1_get(t->s, i);
+    }
+    return t->l1 ? 0 : -ENOMEM;
+}
+
+/* Adds @delta to all that an L1 table refers to, and not to where it is. */
+static int co_fn count_all(struct turn *t, const uint64_t *l1, uint32_t n,
+                           int delta)
+{
+    int rc = 0;
+
+    for (uint32_t i = 0; i < n && rc == 0; i++) {
+        if (l1[i] == 0) {
+            continue;
+        }
+        rc = shadow_co_read_l2(&t->sh, l1[i], t->l2); /* yields */
+        rc = rc ? rc : shadow_count_table(&t->sh, t->l2, delta);
+        rc = rc ? rc
+                : shadow_count(&t->sh, (int64_t)(l1[i] & QCOW2_OFFSET_MASK),
+                               t->s->cluster_size, delta);
+    }
+    return rc;
+}
+
+/* Sets or clears the mark of entry @i in t->l2.  Returns whether it was
+ * other. */
+static bool mark_entry(struct turn *t, int i, bool copied)
+{
+    struct qcow2_entry e = l2_load(t->s, t->l2, i);
+    bool was = (e.l2 & QCOW2_COPIED) != 0;
+
+    if (was != copied) {
+        e.l2 ^= QCOW2_COPIED;
+        l2_store(t->s, t->l2, i, e);
+    }
+    return was != copied;
+}
+
+/* Clears all marks in t->l2.  Returns whether there was any. */
+static bool clear_marks(struct turn *t)
+{
+    bool any = false;
+
+    for (int i = 0; i < 1 << t->s->table_bits; i++) {
+        any = mark_entry(t, i, false) || any;
+    }
+    return any;
+}
+
+/* -- Taking one ---------------------------------------------------------- */
+
+static char *new_id(const struct qcow2_snapshots *table)
+{
+    uint64_t max = 0;
+
+    for (int i = 0; i < (int)table->list->len; i++) {
+        const char *id = qcow2_snapshots_at(table, i)->info.id;
+
+        max = MAX(max, g_ascii_strtoull(id, NULL, 10));
+    }
+    return g_strdup_printf("%" PRIu64, max + 1);
+}
+
+static int check_new(struct turn *t, const char *name, GError **err)
+{
+    const char *filename = node_filename(t->s->node);
+
+    if (strlen(name) > SNAPSHOT_MAX_NAME_BYTES) {
+        return error_set(err, -EINVAL,
+                         "%s: the name of a snapshot can have %d bytes",
+                         filename, SNAPSHOT_MAX_NAME_BYTES);
+    }
+    if (t->table.list->len >= QCOW2_MAX_SNAPSHOTS) {
+        return error_set(err, -EFBIG,
+                         "%s: has %d snapshots, more are not possible; delete "
+                         "some first",
+                         filename, QCOW2_MAX_SNAPSHOTS);
+    }
+    return 0;
+}
+
+/* Lets the new snapshot share the L2 table that t->l1[@i] names.  One that has
+ * marks is replaced by one that has none. */
+static int co_fn share_table(struct turn *t, uint32_t i)
+{
+    int64_t old = (int64_t)(t->l1[i] & QCOW2_OFFSET_MASK);
+    int64_t place = old;
+    int rc = shadow_co_read_l2(&t->sh, t->l1[i], t->l2); /* yields */
+
+    rc = rc ? rc : shadow_count_table(&t->sh, t->l2, 1);
+    if (rc == 0 && clear_marks(t)) {
+        rc = shadow_co_write(&t->sh, t->l2, t->s->cluster_size, &place);
+        rc = rc ? rc : shadow_count(&t->sh, old, t->s->cluster_size, -1);
+    }
+    t->l1[i] = (uint64_t)place;
+    return rc ? rc : shadow_count(&t->sh, place, t->s->cluster_size, 1);
+}
+
+static int co_fn take_snapshot(struct turn *t, const char *name, GError **err)
+{
+    gint64 now = g_get_real_time();
+    struct qcow2_snapshot sn = {.l1_entries = t->s->header.l1_entries};
+    int rc = check_new(t, name, err);
+
+    rc = rc ? rc : copy_active(t);
+    for (uint32_t i = 0; rc == 0 && i < t->l1_entries; i++) {
+        rc = t->l1[i] ? share_table(t, i) : 0; /* yields */
+    }
+    rc = rc ? rc : write_active(t); /* yields */
+    rc = rc ? rc
+            : shadow_co_write_l1(&t->sh, t->l1, t->l1_entries, &sn.l1_offset);
+    if (rc < 0) {
+        return rc;
+    }
+    sn.info = (struct image_snapshot){
+        .id = new_id(&t->table),
+        .name = g_strdup(name),
+        .date_sec = now / G_USEC_PER_SEC,
+        .date_nsec = now % G_USEC_PER_SEC * 1000,
+        .disk_bytes = t->s->header.size,
+    };
+    g_array_append_val(t->table.list, sn);
+    return write_snapshots(t, err); /* yields */
+}
+
+int co_fn qcow2_co_snapshot_create(struct node *node, const char *name,
+                                   GError **err)
+{
+    struct turn t;
+    int rc = turn_begin(&t, qcow2_of(node), err); /* yields */
+
+    if (rc < 0) {
+        return rc;
+    }
+    rc = take_snapshot(&t, name, err); /* yields */
+    return turn_end(&t, rc, err);      /* yields */
+}
+
+/* -- One that is there --------------------------------------------------- */
+
+static int find(const struct qcow2 *s, const struct qcow2_snapshots *table,
+                const char *id, int *ret, GError **err)
+{
+    int i = qcow2_snapshots_find(table, id);
+    const char *bad;
+
+    if (i < 0) {
+        return error_set(err, -ENOENT,
+                         "%s: has no snapshot '%s'; 'snapshot -l' lists them",
+                         node_filename(s->node), id);
+    }
+    bad = qcow2_snapshot_bad_l1(s, qcow2_snapshots_at(table, i));
+    if (bad) {
+        return error_set(err, -EINVAL,
+                         "%s: the L1 table of snapshot '%s' %s; the snapshot "
+                         "is lost",
+                         node_filename(s->node), id, bad);
+    }
+    *ret = i;
+    return 0;
+}
+
+/* -- Deleting one -------------------------------------------------------- */
+
+/* Marks the entries of t->l2, an L2 table that is ours alone, that name what
+ * counts 1 now.  Returns 1 when it has changed. */
+static int co_fn mark_table(struct turn *t)
+{
+    int any = 0;
+
+    for (int i = 0; i < 1 << t->s->table_bits; i++) {
+        struct qcow2_entry e = l2_load(t->s, t->l2, i);
+        uint64_t count = 0;
+        int rc = 0;
+
+        if (!(e.l2 & QCOW2_COMPRESSED) && qcow2_entry_host(e)) {
+            rc = shadow_co_get(&t->sh, qcow2_entry_host(e), &count);
+        }
+        if (rc < 0) {
+            return rc;
+        }
+        any = mark_entry(t, i, count == 1) || any;
+    }
+    return any;
+}
+
+/* Makes the marks of active L1 entry @i, and of its table, right.  Returns 1
+ * when the entry has changed. */
+static int co_fn mark_active(struct turn *t, uint32_t i)
+{
+    int64_t old = (int64_t)(t->l1[i] & QCOW2_OFFSET_MASK);
+    uint64_t entry = (uint64_t)old;
+    int64_t place;
+    uint64_t count;
+    int rc = shadow_co_get(&t->sh, old, &count); /* yields */
+
+    if (rc == 0 && count == 1) {
+        entry |= QCOW2_COPIED;
+        rc = shadow_co_read_l2(&t->sh, t->l1[i], t->l2); /* yields */
+        rc = rc ? rc : mark_table(t);                    /* yields */
+    }
+    if (rc > 0) {
+        rc = shadow_co_write(&t->sh, t->l2, t->s->cluster_size, &place);
+        rc = rc ? rc : shadow_count(&t->sh, old, t->s->cluster_size, -1);
+        entry = (uint64_t)place | QCOW2_COPIED;
+    }
+    if (rc < 0) {
+        return rc;
+    }
+    rc = entry != t->l1[i];
+    t->l1[i] = entry;
+    return rc;
+}
+
+static int co_fn mark_all_active(struct turn *t)
+{
+    bool changed = false;
+    int rc = copy_active(t);
+
+    for (uint32_t i = 0; rc >= 0 && i < t->l1_entries; i++) {
+        rc = t->l1[i] ? mark_active(t, i) : 0; /* yields */
+        changed = changed || rc > 0;
+    }
+    if (rc < 0) {
+        return rc;
+    }
+    return changed ? write_active(t) : 0; /* yields */
+}
+
+static int co_fn delete_snapshot(struct turn *t, const char *id, GError **err)
+{
+    const struct qcow2_snapshot *sn;
+    uint64_t *l1 = NULL;
+    int i = 0;
+    int rc = find(t->s, &t->table, id, &i, err);
+
+    if (rc < 0) {
+        return rc;
+    }
+    sn = qcow2_snapshots_at(&t->table, i);
+    rc = shadow_co_read_l1(&t->sh, sn->l1_offset, sn->l1_entries, &l1);
+    rc = rc ? rc : count_all(t, l1, sn->l1_entries, -1); /* yields */
+    rc = rc ? rc
+            : shadow_count(&t->sh, sn->l1_offset, (int64_t)sn->l1_entries * 8,
+                           -1);
+    free(l1);
+    g_array_remove_index(t->table.list, (guint)i);
+    rc = rc ? rc : mark_all_active(t); /* yields */
+    return rc ? rc : write_snapshots(t, err);
+}
+
+int co_fn qcow2_co_snapshot_delete(struct node *node, const char *id,
+                                   GError **err)
+{
+    struct turn t;
+    int rc = turn_begin(&t, qcow2_of(node), err); /* yields */
+
+    if (rc < 0) {
+        return rc;
+    }
+    t.sh.discard = t.s->passes_discard[QCOW2_FREE_SNAPSHOT];
+    rc = delete_snapshot(&t, id, err); /* yields */
+    return turn_end(&t, rc, err);      /* yields */
+}
+
+/* -- Going back to one --------------------------------------------------- */
+
+/* Lets the active table, in t->l1[@i], use a table of the snapshot.  One that
+ * has marks, which mean nothing there, is copied. */
+static int co_fn use_table(struct turn *t, uint32_t i)
+{
+    int64_t place = (int64_t)(t->l1[i] & QCOW2_OFFSET_MASK);
+    int rc = shadow_co_read_l2(&t->sh, t->l1[i], t->l2); /* yields */
+
+    rc = rc ? rc : shadow_count_table(&t->sh, t->l2, 1);
+    if (rc == 0 && clear_marks(t)) {
+        rc = shadow_co_write(&t->sh, t->l2, t->s->cluster_size, &place);
+        t->l1[i] = (uint64_t)place | QCOW2_COPIED;
+        return rc;
+    }
+    t->l1[i] = (uint64_t)place;
+    return rc ? rc : shadow_count(&t->sh, place, t->s->cluster_size, 1);
+}
+
+/* Makes t->l1 the table of @sn, with room for its whole disk. */
+static int co_fn copy_snapshot(struct turn *t, const struct qcow2_snapshot *sn)
+{
+    int64_t need = qcow2_l1_entries_for(&t->s->header, sn->info.disk_bytes);
+    int64_t n = max_i64(need, sn->l1_entries);
+    uint64_t *l1 = NULL;
+    int rc = n > QCOW2_MAX_L1_BYTES / 8 ? -EFBIG : 0;
+
+    rc =
+        rc ? rc : shadow_co_read_l1(&t->sh, sn->l1_offset, sn->l1_entries, &l1);
+    if (rc < 0) {
+        return rc;
+    }
+    t->l1_entries = (uint32_t)n;
+    t->l1 = calloc((size_t)max_i64(n, 1), 8);
+    if (t->l1) {
+        memcpy(t->l1, l1, (size_t)sn->l1_entries * 8);
+    }
+    free(l1);
+    return t->l1 ? 0 : -ENOMEM;
+}
+
+static int co_fn drop_active(struct turn *t)
+{
+    int rc = copy_active(t);
+
+    rc = rc ? rc : count_all(t, t->l1, t->l1_entries, -1); /* yields */
+    free(t->l1);
+    t->l1 = NULL;
+    return rc;
+}
+
+static int co_fn apply_snapshot(struct turn *t, const char *id, GError **err)
+{
+    const struct qcow2_snapshot *sn;
+    int i = 0;
+    int rc = find(t->s, &t->table, id, &i, err);
+
+    if (rc < 0) {
+        return rc;
+    }
+    sn = qcow2_snapshots_at(&t->table, i);
+    rc = drop_active(t);                 /* yields */
+    rc = rc ? rc : copy_snapshot(t, sn); /* yields */
+    for (uint32_t k = 0; rc == 0 && k < t->l1_entries; k++) {
+        rc = t->l1[k] ? use_table(t, k) : 0; /* yields */
+    }
+    t->sh.header.size = sn->info.disk_bytes;
+    return rc ? rc : write_active(t); /* yields */
+}
+
+int co_fn qcow2_co_snapshot_apply(struct node *node, const char *id,
+                                  GError **err)
+{
+    struct turn t;
+    int rc = turn_begin(&t, qcow2_of(node), err); /* yields */
+
+    if (rc < 0) {
+        return rc;
+    }
+    rc = apply_snapshot(&t, id, err); /* yields */
+    return turn_end(&t, rc, err);     /* yields */
+}
+
+/* -- Looking at them ----------------------------------------------------- */
+
+int co_fn qcow2_co_snapshot_list(struct node *node, GArray **ret)
+{
+    struct qcow2_snapshots table;
+    GArray *list;
+    int rc = qcow2_co_load_snapshots(qcow2_of(node), NULL, NULL, &table, NULL);
+
+    if (rc < 0) {
+        return rc;
+    }
+    list = g_array_new(FALSE, FALSE, sizeof(struct image_snapshot));
+    g_array_set_clear_func(list, (GDestroyNotify)image_snapshot_clear);
+    for (int i = 0; i < (int)table.list->len; i++) {
+        struct image_snapshot *info = &qcow2_snapshots_at(&table, i)->info;
+
+        g_array_append_val(list, *info);
+        *info = (struct image_snapshot){.id = NULL};
+    }
+    qcow2_snapshots_fini(&table);
+    *ret = list;
+    return 0;
+}
+
+/* Reads the L1 table of @sn into the place of the active one. */
+static int co_fn show(struct qcow2 *s, const struct qcow2_snapshot *sn)
+{
+    int64_t n = max_i64(qcow2_l1_entries_for(&s->header, sn->info.disk_bytes),
+                        sn->l1_entries);
+    struct qcow2_l1 *l1;
+    uint64_t *buf;
+    int rc = n > QCOW2_MAX_L1_BYTES / 8 ? -EFBIG : 0;
+
+    if (rc < 0) {
+        return rc;
+    }
+    buf = calloc((size_t)max_i64(n, 1), 8);
+    rc = buf ? qcow2_co_read_table(s, sn->l1_offset, buf,
+                                   (int64_t)sn->l1_entries * 8)
+             : -ENOMEM; /* yields */
+    rc = rc ? rc : qcow2_set_l1_size(s, (uint32_t)n);
+    l1 = atomic_load(&s->l1);
+    for (int64_t i = 0; rc == 0 && i < n; i++) {
+        /* Nobody is to take what it shares for its own. */
+        atomic_store(&l1->entries[i], load_be64(&buf[i]) & ~QCOW2_COPIED);
+    }
+    free(buf);
+    return rc;
+}
+
+int co_fn qcow2_co_snapshot_load(struct node *node, const char *id,
+                                 GError **err)
+{
+    struct qcow2 *s = qcow2_of(node);
+    struct qcow2_snapshots table;
+    int i = 0;
+    int rc;
+
+    if (!node_is_rdonly(node)) {
+        return error_set(err, -EACCES,
+                         "%s: a snapshot can only be shown read-only",
+                         node_filename(node));
+    }
+    rc = qcow2_co_load_snapshots(s, NULL, NULL, &table, err); /* yields */
+    if (rc < 0) {
+        return rc;
+    }
+    rc = find(s, &table, id, &i, err);
+    if (rc == 0) {
+        const struct qcow2_snapshot *sn = qcow2_snapshots_at(&table, i);
+
+        rc = show(s, sn); /* yields */
+        if (rc == 0) {
+            s->header.size = sn->info.disk_bytes;
+            node_set_length(node, sn->info.disk_bytes);
+        } else {
+            error_set_errno(err, rc, "%s: cannot read snapshot '%s'",
+                            node_filename(node), id);
+        }
+    }
+    qcow2_snapshots_fini(&table);
+    return rc;
+}

@@ -1,0 +1,399 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * qcow2: snapshots inside an image, against models in memory.
+ *
+ * The disk, and each snapshot shown read-only, read as their models say, and
+ * qemu-img finds the image consistent and without leaks after each operation
+ * on snapshots.  The seed is printed; --seed=R… repeats one.
+ */
+#include <errno.h>
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "block/driver.h"
+#include "format/qcow2/driver.h"
+#include "qcow2-rig.h"
+
+#define DISK      (2 * MiB)
+#define MAX_DISK  (3 * MiB)
+#define MAX_NAMES 6
+#define STEPS     40
+
+/* -- Calls --------------------------------------------------------------- */
+
+typedef int change_fn(struct node *node, const char *name, GError **err);
+
+struct call {
+    struct node *node;
+    change_fn *fn;
+    const char *name;
+    GArray *list;
+    GError *err;
+    int rc;
+};
+
+static void change_entry(void *opaque)
+{
+    struct call *c = opaque;
+
+    co_assert_role();
+    c->rc = c->fn(c->node, c->name, &c->err); /* yields */
+}
+
+static void change(struct node *node, change_fn *fn, const char *name)
+{
+    struct call c = {.node = node, .fn = fn, .name = name};
+
+    rig_run(change_entry, &c);
+    g_assert_no_error(c.err);
+    g_assert_cmpint(c.rc, ==, 0);
+}
+
+static void change_fails(struct node *node, change_fn *fn, const char *name,
+                         const char *want)
+{
+    struct call c = {.node = node, .fn = fn, .name = name};
+
+    rig_run(change_entry, &c);
+    g_assert_cmpint(c.rc, <, 0);
+    g_assert_nonnull(c.err);
+    if (!strstr(c.err->message, want)) {
+        g_error("'%s' does not say '%s'", c.err->message, want);
+    }
+    g_error_free(c.err);
+}
+
+static void listing_entry(void *opaque)
+{
+    struct call *c = opaque;
+
+    co_assert_role();
+    c->rc = driver_qcow2.image->co_snapshot_list(c->node, &c->list);
+}
+
+static GArray *listing(struct node *node)
+{
+    struct call c = {.node = node};
+
+    rig_run(listing_entry, &c);
+    g_assert_cmpint(c.rc, ==, 0);
+    return c.list;
+}
+
+static change_fn *create_fn(void)
+{
+    return driver_qcow2.image->co_snapshot_create;
+}
+
+static change_fn *apply_fn(void)
+{
+    return driver_qcow2.image->co_snapshot_apply;
+}
+
+static change_fn *delete_fn(void)
+{
+    return driver_qcow2.image->co_snapshot_delete;
+}
+
+static change_fn *load_fn(void)
+{
+    return driver_qcow2.image->co_snapshot_load;
+}
+
+/* -- Histories ----------------------------------------------------------- */
+
+struct state {
+    bool used;
+    int64_t size;
+    uint8_t *disk; /* MAX_DISK */
+};
+
+struct history {
+    struct node *node;
+    bool v3;
+    struct state now;
+    struct state saved[MAX_NAMES]; /* named s0, s1, … */
+};
+
+static int64_t pick(int64_t end)
+{
+    return end <= 0 ? 0 : g_test_rand_int_range(0, (gint32)end);
+}
+
+static void copy_state(struct state *to, const struct state *from)
+{
+    memcpy(to->disk, from->disk, MAX_DISK);
+    to->size = from->size;
+    to->used = true;
+}
+
+static void expect(struct node *node, const struct state *st)
+{
+    g_autofree uint8_t *buf = g_malloc(MAX_DISK);
+
+    g_assert_cmpint(node_length(node), ==, st->size);
+    g_assert_cmpint(rig_read(node, 0, buf, st->size), ==, 0);
+    for (int64_t i = 0; i < st->size; i++) {
+        if (buf[i] != st->disk[i]) {
+            g_error("byte %" PRId64 " is 0x%02x instead of 0x%02x", i, buf[i],
+                    st->disk[i]);
+        }
+    }
+}
+
+static void reopen(struct history *h)
+{
+    g_assert_cmpint(rig_close(h->node), ==, 0);
+    rig_check("s.qcow2");
+    h->node = rig_open("s.qcow2", NULL, NODE_RDWR | NODE_UNMAP);
+}
+
+static void expect_saved(const struct history *h, int i)
+{
+    g_autofree char *name = g_strdup_printf("s%d", i);
+    struct node *node = rig_open("s.qcow2", NULL, NODE_FORCE_SHARE);
+
+    change(node, load_fn(), name);
+    expect(node, &h->saved[i]);
+    g_assert_cmpint(rig_close(node), ==, 0);
+}
+
+static void expect_all(struct history *h)
+{
+    reopen(h);
+    expect(h->node, &h->now);
+    for (int i = 0; i < MAX_NAMES; i++) {
+        if (h->saved[i].used) {
+            expect_saved(h, i);
+        }
+    }
+}
+
+static void write_some(struct history *h)
+{
+    int64_t offset = pick(h->now.size / 512) * 512;
+    int64_t bytes = min_i64((1 + pick(200)) * 512, h->now.size - offset);
+
+    if (pick(4) == 0) {
+        memset(h->now.disk + offset, 0, (size_t)bytes);
+        g_assert_cmpint(rig_zero(h->node, offset, bytes, REQ_MAY_UNMAP), ==, 0);
+        return;
+    }
+    for (int64_t i = 0; i < bytes; i++) {
+        h->now.disk[offset + i] = (uint8_t)g_test_rand_int();
+    }
+    g_assert_cmpint(
+        rig_write_buf(h->node, offset, h->now.disk + offset, bytes, 0), ==, 0);
+}
+
+static void write_packed(struct history *h)
+{
+    int64_t cluster = node_limits(h->node)->discard_align;
+    int64_t offset = align_down(pick(h->now.size), cluster);
+    int64_t bytes = min_i64(cluster, h->now.size - offset);
+
+    memset(h->now.disk + offset, (int)pick(256), (size_t)bytes);
+    g_assert_cmpint(rig_write_buf(h->node, offset, h->now.disk + offset, bytes,
+                                  REQ_WRITE_COMPRESSED),
+                    ==, 0);
+}
+
+static void resize(struct history *h)
+{
+    int64_t size = (1 + pick(MAX_DISK / 512)) * 512;
+
+    if (!h->v3) {
+        return; /* not with snapshots */
+    }
+    g_assert_cmpint(rig_truncate(h->node, size, PREALLOC_OFF), ==, 0);
+    if (size > h->now.size) {
+        memset(h->now.disk + h->now.size, 0, (size_t)(size - h->now.size));
+    }
+    h->now.size = size;
+}
+
+static void snapshot_step(struct history *h)
+{
+    int i = (int)pick(MAX_NAMES);
+    g_autofree char *name = g_strdup_printf("s%d", i);
+
+    if (!h->saved[i].used) {
+        change(h->node, create_fn(), name);
+        copy_state(&h->saved[i], &h->now);
+    } else if (pick(2)) {
+        change(h->node, apply_fn(), name);
+        copy_state(&h->now, &h->saved[i]);
+    } else {
+        change(h->node, delete_fn(), name);
+        h->saved[i].used = false;
+    }
+    expect_all(h);
+}
+
+static void step(struct history *h)
+{
+    switch (pick(8)) {
+    case 0 ... 3:
+        write_some(h);
+        break;
+    case 4:
+        write_packed(h);
+        break;
+    case 5:
+        if (pick(3) == 0) {
+            resize(h);
+        }
+        break;
+    default:
+        snapshot_step(h);
+        break;
+    }
+}
+
+static void test_history(gconstpointer opaque)
+{
+    struct history h = {.v3 = !strstr(opaque, "0.10")};
+
+    h.now = (struct state){.size = DISK, .disk = g_malloc0(MAX_DISK)};
+    for (int i = 0; i < MAX_NAMES; i++) {
+        h.saved[i].disk = g_malloc0(MAX_DISK);
+    }
+    rig_create("s.qcow2", DISK, opaque);
+    h.node = rig_open("s.qcow2", NULL, NODE_RDWR | NODE_UNMAP);
+    for (int i = 0; i < STEPS; i++) {
+        step(&h);
+    }
+    expect_all(&h);
+    for (int i = 0; i < MAX_NAMES; i++) {
+        g_autofree char *name = g_strdup_printf("s%d", i);
+
+        if (h.saved[i].used) {
+            change(h.node, delete_fn(), name);
+        }
+        g_free(h.saved[i].disk);
+    }
+    reopen(&h);
+    g_assert_cmpint(rig_close(h.node), ==, 0);
+    g_free(h.now.disk);
+}
+
+/* -- One thing each ------------------------------------------------------ */
+
+static void test_list_tells_what_was_taken(void)
+{
+    const struct image_snapshot *sn;
+    struct node *node;
+    GArray *all;
+
+    rig_create("l.qcow2", MiB, NULL);
+    node = rig_open("l.qcow2", NULL, NODE_RDWR);
+    change(node, create_fn(), "first");
+    change(node, create_fn(), "second");
+    change(node, delete_fn(), "first");
+    change(node, create_fn(), "third");
+    all = listing(node);
+    g_assert_cmpuint(all->len, ==, 2);
+    sn = &g_array_index(all, struct image_snapshot, 0);
+    g_assert_cmpstr(sn->id, ==, "2");
+    g_assert_cmpstr(sn->name, ==, "second");
+    g_assert_cmpint(sn->disk_bytes, ==, MiB);
+    g_assert_cmpint(sn->vm_state_bytes, ==, 0);
+    g_assert_cmpint(sn->date_sec, >, 1000000000);
+    sn = &g_array_index(all, struct image_snapshot, 1);
+    g_assert_cmpstr(sn->id, ==, "3");
+    g_assert_cmpstr(sn->name, ==, "third");
+    g_array_unref(all);
+    g_assert_cmpint(rig_close(node), ==, 0);
+}
+
+static void test_an_id_goes_before_a_name(void)
+{
+    struct node *node;
+
+    rig_create("i.qcow2", MiB, NULL);
+    node = rig_open("i.qcow2", NULL, NODE_RDWR);
+    g_assert_cmpint(rig_write(node, 0, 512, 1, 0), ==, 0);
+    change(node, create_fn(), "2");
+    g_assert_cmpint(rig_write(node, 0, 512, 2, 0), ==, 0);
+    change(node, create_fn(), "1");
+    change(node, apply_fn(), "1");
+    rig_expect(node, 0, 512, 1);
+    change(node, apply_fn(), "2");
+    rig_expect(node, 0, 512, 2);
+    g_assert_cmpint(rig_close(node), ==, 0);
+}
+
+static void test_what_cannot_be_is_refused(void)
+{
+    g_autofree char *long_name = g_strnfill(256, 'x');
+    struct node *node;
+
+    rig_create("r.qcow2", MiB, "refcount_bits=1");
+    node = rig_open("r.qcow2", NULL, NODE_RDWR);
+    change_fails(node, delete_fn(), "none", "snapshot -l");
+    change_fails(node, apply_fn(), "none", "snapshot -l");
+    change_fails(node, create_fn(), long_name, "255 bytes");
+    g_assert_cmpint(rig_write(node, 0, 512, 1, 0), ==, 0);
+    change_fails(node, create_fn(), "s", "refcount_bits");
+    change_fails(node, load_fn(), "s", "read-only");
+    rig_expect(node, 0, 512, 1);
+    g_assert_cmpint(rig_close(node), ==, 0);
+    rig_check("r.qcow2");
+
+    rig_create("d.qcow2", MiB, "data_file=d.raw");
+    node = rig_open("d.qcow2", NULL, NODE_RDWR);
+    change_fails(node, create_fn(), "s", "data file");
+    g_assert_cmpint(rig_close(node), ==, 0);
+}
+
+/* Something else may have stored the state of a machine behind the disk. */
+static void test_machine_state_stays(void)
+{
+    struct node *node;
+
+    if (!rig_has_qemu()) {
+        g_test_skip("no qemu-io");
+        return;
+    }
+    rig_create("v.qcow2", MiB, NULL);
+    g_assert_cmpint(rig_shell(NULL, "qemu-io -f qcow2 -c 'write -P 3 0 64k' "
+                                    "-c 'write -b -P 7 2M 128k' v.qcow2"),
+                    ==, 0);
+    node = rig_open("v.qcow2", NULL, NODE_RDWR);
+    change(node, create_fn(), "s");
+    g_assert_cmpint(rig_write(node, 0, 64 * KiB, 4, 0), ==, 0);
+    change(node, apply_fn(), "s");
+    change(node, delete_fn(), "s");
+    rig_expect(node, 0, 64 * KiB, 3);
+    g_assert_cmpint(rig_close(node), ==, 0);
+    rig_check("v.qcow2");
+    g_assert_cmpint(rig_shell(NULL, "qemu-io -f qcow2 -c 'read -b -P 7 2M "
+                                    "128k' v.qcow2 | grep -q '^read 131072'"),
+                    ==, 0);
+}
+
+int main(int argc, char **argv)
+{
+    int rc;
+
+    g_test_init(&argc, &argv, NULL);
+    rig_init();
+    g_test_add_data_func("/qcow2-snapshot/history/plain", "", test_history);
+    g_test_add_data_func("/qcow2-snapshot/history/v2",
+                         "compat=0.10,cluster_size=4k", test_history);
+    g_test_add_data_func("/qcow2-snapshot/history/small-clusters",
+                         "cluster_size=512,refcount_bits=64", test_history);
+    g_test_add_data_func("/qcow2-snapshot/history/subclusters",
+                         "extended_l2=on,cluster_size=16k", test_history);
+    g_test_add_data_func("/qcow2-snapshot/history/lazy", "lazy_refcounts=on",
+                         test_history);
+    g_test_add_func("/qcow2-snapshot/list", test_list_tells_what_was_taken);
+    g_test_add_func("/qcow2-snapshot/id-or-name",
+                    test_an_id_goes_before_a_name);
+    g_test_add_func("/qcow2-snapshot/refused", test_what_cannot_be_is_refused);
+    g_test_add_func("/qcow2-snapshot/machine-state", test_machine_state_stays);
+    rc = g_test_run();
+    rig_fini();
+    return rc;
+}

@@ -20,6 +20,8 @@ struct parser {
     GString *key;   /* of the value that is being read */
 };
 
+/* Values contain values; @depth bounds that.
+ * NOLINTBEGIN(misc-no-recursion) */
 static bool parse_value(struct parser *p, int depth);
 
 static void skip_blanks(struct parser *p)
@@ -195,6 +197,8 @@ static bool parse_value(struct parser *p, int depth)
     options_set(p->out, p->key->str, text);
     return true;
 }
+
+/* NOLINTEND(misc-no-recursion) */
 
 int options_parse_json(struct options *o, const char *text, GError **err)
 {

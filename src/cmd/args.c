@@ -5,6 +5,7 @@
 #include <assert.h>
 #include <getopt.h>
 #include <stdio.h>
+#include <string.h>
 
 #include "cmd/nearest.h"
 
@@ -79,6 +80,7 @@ static char *explain_unknown(const struct arg_syntax *syntax, const char *typed,
                              int letter)
 {
     g_autofree const char **names = g_new0(const char *, syntax->n_args);
+    g_autofree char *bare = g_strndup(typed, strcspn(typed, "="));
     g_autofree char *hint = NULL;
 
     if (letter > 0 && letter < LONG_BASE) {
@@ -87,8 +89,8 @@ static char *explain_unknown(const struct arg_syntax *syntax, const char *typed,
     for (size_t i = 0; i < syntax->n_args; i++) {
         names[i] = syntax->args[i].name;
     }
-    hint = nearest_hint(typed + 2, names, syntax->n_args);
-    return g_strdup_printf("there is no option %s%s", typed, hint);
+    hint = nearest_hint(bare + strspn(bare, "-"), names, syntax->n_args);
+    return g_strdup_printf("there is no option %s%s", bare, hint);
 }
 
 static char *explain_missing(const struct arg_syntax *syntax, const char *typed)

@@ -47,6 +47,7 @@ struct convert_cmd {
     int64_t total;
     struct node *node; /* the target */
     bool created;
+    bool started; /* something may have been written to it */
     struct crew *crew;
     struct progress show;
     int status;
@@ -126,6 +127,30 @@ static int check_same_file(const struct convert_cmd *c)
 
 /* -- The target ---------------------------------------------------------- */
 
+static bool can_compress(const struct driver *drv)
+{
+    return drv->write_flags & REQ_WRITE_COMPRESSED;
+}
+
+static int fail_compress(const struct convert_cmd *c, const struct driver *drv)
+{
+    return cmd_fail("%s: %s images cannot be compressed; use -O qcow2, or "
+                    "leave -c out",
+                    c->target, drv->name);
+}
+
+/* What must be found out before a file that is there is emptied. */
+static int check_format(const struct convert_cmd *c)
+{
+    GError *err = NULL;
+    const struct driver *drv = create_driver(c->target_format, &err);
+
+    if (!drv) {
+        return img_fail(err);
+    }
+    return c->compress && !can_compress(drv) ? fail_compress(c, drv) : -1;
+}
+
 static int co_fn create_target(struct convert_cmd *c)
 {
     const struct create_request rq = {
@@ -198,11 +223,8 @@ static int co_fn look_at_target(struct convert_cmd *c)
     }
     c->rq.cluster = info.cluster_size;
     image_info_fini(&info);
-    if (c->compress &&
-        !(node_driver(image)->write_flags & REQ_WRITE_COMPRESSED)) {
-        return cmd_fail("%s: %s images cannot be compressed; use -O qcow2, or "
-                        "leave -c out",
-                        c->target, node_driver(image)->name);
+    if (c->compress && !can_compress(node_driver(image))) {
+        return fail_compress(c, node_driver(image));
     }
     if (backing) {
         c->rq.flags |= CONVERT_TARGET_BACKED;
@@ -217,6 +239,9 @@ static int co_fn make_target(struct convert_cmd *c)
 {
     int status = check_same_file(c);
 
+    if (status < 0 && !c->no_create) {
+        status = check_format(c);
+    }
     if (status < 0 && !c->no_create) {
         status = create_target(c); /* yields */
     }
@@ -260,12 +285,6 @@ static int explain(const struct convert_cmd *c, const struct convert_result *r)
         return cmd_fail("%s: error while writing at byte %" PRId64 ": %s",
                         c->target, r->offset, why);
     }
-    if (r->rc == -ESPIPE) {
-        return cmd_fail("an input ends inside a cluster of the target at byte "
-                        "%" PRId64 "; inputs like that cannot be compressed "
-                        "in one go: leave -c out",
-                        r->offset);
-    }
     return cmd_fail("error while looking for data at byte %" PRId64 ": %s",
                     r->offset, why);
 }
@@ -280,6 +299,7 @@ static int co_fn copy(struct convert_cmd *c)
     c->rq.target = c->node;
     c->rq.lost = tell_lost;
     c->rq.watch = &c->show.watch;
+    c->started = true;
     convert_co_run(&c->rq, c->crew, &r); /* yields */
     if (r.rc < 0) {
         return explain(c, &r);
@@ -310,7 +330,7 @@ static int co_fn finish_target(struct convert_cmd *c, int status)
         if (stat(c->target, &st) == 0 && S_ISREG(st.st_mode)) {
             (void)unlink(c->target);
         }
-    } else if (status >= 0 && c->node) {
+    } else if (status >= 0 && c->started) {
         img_warn("%s: is not complete", c->target);
     }
     return status;

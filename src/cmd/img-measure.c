@@ -104,6 +104,10 @@ static void measure_entry(void *opaque)
     GError *err = NULL;
 
     co_assert_role();
+    if (!m->drv->image->co_measure) {
+        m->status = cmd_fail("%s images cannot be measured", m->drv->name);
+        return;
+    }
     if (m->options && options_parse(opts, m->options, &err) < 0) {
         m->status = img_fail(err);
         return;
@@ -197,9 +201,6 @@ int img_measure(int argc, char **argv)
     m.drv = create_driver(format, &err);
     if (!m.drv) {
         return img_fail(err);
-    }
-    if (!m.drv->image->co_measure) {
-        return cmd_fail("%s images cannot be measured", m.drv->name);
     }
     m.image = img_image(&common, operands[0], 0);
     img_run(measure_entry, &m);

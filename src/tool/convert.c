@@ -170,37 +170,27 @@ static int co_fn claim_look(struct convert *c, struct extent *ret)
 }
 
 /* Clusters are best, and compressed ones can only be, written whole: makes the
- * run one of whole clusters, and data if any of it is.  -ESPIPE when an input
- * ends inside a compressed cluster. */
-static int claim_clusters(const struct convert *c, struct extent *e)
+ * run one of whole clusters, and data if any of it is. */
+static void claim_clusters(const struct convert *c, struct extent *e)
 {
-    const struct convert_source *s = &c->rq->sources[c->source];
+    int64_t cluster = c->rq->cluster;
     int64_t end = e->offset + e->bytes;
-    int64_t whole = end == c->total ? end : align_down(end, c->rq->cluster);
+    int64_t whole = end == c->total ? end : align_down(end, cluster);
 
     if (whole > e->offset) {
         e->bytes = whole - e->offset;
-        return 0;
+        return;
     }
-    end = min_i64(align_down(e->offset, c->rq->cluster) + c->rq->cluster,
-                  c->total);
-    if (end > c->start + s->bytes) {
-        return c->rq->flags & CONVERT_COMPRESS ? -ESPIPE : 0;
-    }
+    end = min_i64(align_down(e->offset, cluster) + cluster, c->total);
     e->bytes = end - e->offset;
     e->zero = false;
     e->data = e->present = true;
-    return 0;
 }
 
 static void claim_take(struct convert *c, int64_t bytes, enum action action,
                        struct range *ret)
 {
-    const struct convert_source *s = &c->rq->sources[c->source];
-
     *ret = (struct range){
-        .node = s->node,
-        .src_offset = c->next - c->start + s->offset,
         .offset = c->next,
         .bytes = bytes,
         .zero = action == ACTION_ZERO,
@@ -219,7 +209,7 @@ static int co_fn claim_run(struct convert *c, struct extent *e,
     if (rc == 0 && c->rq->cluster > 0 &&
         (flags & (CONVERT_COMPRESS | CONVERT_TARGET_BACKED)) !=
             CONVERT_TARGET_BACKED) {
-        rc = claim_clusters(c, e);
+        claim_clusters(c, e);
     }
     if (rc == 0) {
         *action = choose(c, e);

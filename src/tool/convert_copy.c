@@ -14,37 +14,65 @@
 
 /* -- Reading ------------------------------------------------------------- */
 
-/* Reads what can be read of a range that failed, by halves. */
-static void co_fn read_salvage(struct convert *c, const struct range *r,
-                               int64_t at, int64_t bytes, char *buf)
-{
-    int64_t half = align_up(bytes / 2, SECTOR);
-    int rc = tool_co_read(r->node, r->src_offset + at, buf + at, bytes);
+/* What one input has of a range. */
+struct piece {
+    struct node *node;
+    int64_t offset, bytes; /* in @node */
+};
 
-    if (rc == 0) {
-        return;
+/* The piece at @offset of the target, at most @bytes of it. */
+static struct piece find_piece(const struct convert *c, int64_t offset,
+                               int64_t bytes)
+{
+    const struct convert_source *s = c->rq->sources;
+
+    for (; offset >= s->bytes; s++) {
+        offset -= s->bytes;
     }
-    if (bytes > SECTOR) {
-        read_salvage(c, r, at, half, buf);
-        read_salvage(c, r, at + half, bytes - half, buf);
-        return;
+    return (struct piece){s->node, s->offset + offset,
+                          min_i64(bytes, s->bytes - offset)};
+}
+
+/* Reads what can be read of a piece that failed: half as much after a failure,
+ * twice as much after a success. */
+static void co_fn read_salvage(struct convert *c, const struct piece *p,
+                               char *buf)
+{
+    int64_t step = p->bytes;
+
+    for (int64_t at = 0; at < p->bytes;) {
+        int64_t n = min_i64(step, p->bytes - at);
+        int rc = tool_co_read(p->node, p->offset + at, buf + at, n);
+
+        if (rc < 0 && n > SECTOR) {
+            step = align_up(n / 2, SECTOR);
+            continue;
+        }
+        if (rc < 0) {
+            memset(buf + at, 0, (size_t)n);
+            convert_lost(c, CONVERT_READ, p->offset + at, n, rc);
+        } else {
+            step = n * 2;
+        }
+        at += n;
     }
-    memset(buf + at, 0, (size_t)bytes);
-    convert_lost(c, CONVERT_READ, r->src_offset + at, bytes, rc);
 }
 
 static int co_fn copy_read(struct convert *c, const struct range *r, char *buf)
 {
-    int rc = tool_co_read(r->node, r->src_offset, buf, r->bytes); /* yields */
+    for (int64_t at = 0; at < r->bytes;) {
+        struct piece p = find_piece(c, r->offset + at, r->bytes - at);
+        int rc = tool_co_read(p.node, p.offset, buf + at, p.bytes);
 
-    if (rc < 0 && (c->rq->flags & CONVERT_SALVAGE)) {
-        read_salvage(c, r, 0, r->bytes, buf); /* yields */
-        return 0;
+        if (rc < 0 && (c->rq->flags & CONVERT_SALVAGE)) {
+            read_salvage(c, &p, buf + at); /* yields */
+        } else if (rc < 0) {
+            convert_fail(c, CONVERT_READ, r->offset + at, rc);
+            return rc;
+        }
+        at += p.bytes;
     }
-    if (rc < 0) {
-        convert_fail(c, CONVERT_READ, r->offset, rc);
-    }
-    return rc;
+    return 0;
 }
 
 /* -- Writing ------------------------------------------------------------- */
@@ -218,14 +246,15 @@ static void end_turn(struct convert *c)
 /* Has the host copied it? */
 static bool co_fn copy_on_host(struct convert *c, const struct range *r)
 {
+    struct piece p = find_piece(c, r->offset, r->bytes);
     int rc;
 
     if (!(c->rq->flags & CONVERT_COPY_RANGE) ||
-        atomic_load(&c->no_copy_range) ||
-        r->src_offset + r->bytes > node_length(r->node)) {
+        atomic_load(&c->no_copy_range) || p.bytes < r->bytes ||
+        p.offset + p.bytes > node_length(p.node)) {
         return false;
     }
-    rc = node_co_copy_range(r->node, r->src_offset, c->rq->target, r->offset,
+    rc = node_co_copy_range(p.node, p.offset, c->rq->target, r->offset,
                             r->bytes, write_flags(c)); /* yields */
     if (rc < 0) {
         /* Whatever it was, reading and writing will tell. */

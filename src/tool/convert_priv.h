@@ -19,12 +19,10 @@
 
 /* A range for one worker. */
 struct range {
-    struct node *node;  /* the source */
-    int64_t src_offset; /* in it */
-    int64_t offset;     /* in the target */
-    int64_t bytes;
-    bool zero;    /* known to be zeroes */
-    uint64_t seq; /* its turn to write */
+    int64_t offset; /* in the target */
+    int64_t bytes;  /* a cluster may take its from several inputs */
+    bool zero;      /* known to be zeroes */
+    uint64_t seq;   /* its turn to write */
 };
 
 struct convert {

@@ -23,9 +23,10 @@
 
 /* Only looks whether there is a function; that needs no coroutine. */
 TSA(no_thread_safety_analysis)
+/* Whoever can be created has options for it. */
 static bool can_create(const struct driver *drv)
 {
-    return drv->image && drv->image->co_create;
+    return drv->image && drv->image->options;
 }
 
 const struct driver *create_driver(const char *format, GError **err)

@@ -1,0 +1,194 @@
+#!/bin/bash
+# SPDX-License-Identifier: MIT
+# Each thing a user of the image commands can get wrong is refused with one
+# line that names it and says what to do; no file is changed.
+. "$(dirname "$0")/lib.sh"
+
+random_file data 1M
+random_file other 1M
+truncate -s 512k small
+mkdir dir
+mkfifo fifo
+printf 'KDMV' >foreign
+truncate -s 1M foreign
+img create -q -f qcow2 image.qcow2 1M
+img create -q -f qcow2 -b data -F raw overlay.qcow2
+
+# -- Options and values
+
+refuses 'no command' 'command is needed' img
+refuses 'unknown command' "no command .convertt.; did you mean convert" \
+    img convertt data x
+refuses 'unknown option' 'no option -Z' img info -Z data
+refuses 'unknown long option' 'no option --formt; did you mean format' \
+    img info --formt=raw data
+refuses 'option without its value' '-f needs a value: FORMAT' img info data -f
+refuses 'too few arguments' 'too few arguments: .* FILENAME' img info
+refuses 'too many arguments' "unexpected argument 'other'" \
+    img info data other
+refuses 'unknown format' "'qcow3'.* raw" img info -f qcow3 data
+refuses 'unknown target format' "'qcow3'.* one of raw" \
+    img convert -O qcow3 data x
+refuses 'unknown format to create' "'qcow3'.* one of raw" \
+    img create -f qcow3 x 1M
+refuses 'unknown option to create' "'cluster_sizes'; there are .*cluster_size" \
+    img create -f qcow2 -o cluster_sizes=4k x 1M
+refuses 'option of another format' "raw images have no option 'cluster_size'" \
+    img create -f raw -o cluster_size=4k x 1M
+refuses 'bad value of an option' 'preallocation=some: not one of off' \
+    img create -q -f raw -o preallocation=some x 1M
+refuses 'empty option' 'KEY=VALUE' img create -f raw -o =1 x 1M
+refuses 'bad size' "'1X' is not a size; write .*k, M, G" img create x 1X
+refuses 'negative size' "no option -1|'-1' is not a size" img create x -- -1
+refuses 'size missing' 'x: how large' img create x
+refuses 'bad --output' '--output=xml: must be human or json' \
+    img info --output=xml data
+refuses 'bad cache mode' "'nine' is no cache mode; use none" \
+    img convert -t nine data x
+refuses 'bad source cache mode' "'nine' is no cache mode; use none" \
+    img compare -T nine data other
+refuses 'bad -S' '-S 1000: must be a multiple of 512' \
+    img convert -S 1000 data x
+refuses 'bad -m' "-m '17' must be a number from 1 to 16" \
+    img convert -m 17 data x
+refuses 'bad -r of check' '-r some: must be leaks or all' \
+    img check -r some image.qcow2
+refuses '-c for raw' 'raw images cannot be compressed; use -O qcow2' \
+    img convert -c data other
+refuses '-C with -S' '-C excludes -S' img convert -C -S 4k data x
+refuses '--target-is-zero without -n' 'needs -n' \
+    img convert --target-is-zero data x
+refuses '-l for raw' 'raw images have no snapshots' img convert -l one data x
+refuses '--image-opts with -f' 'exclude each other' \
+    img info --image-opts -f raw driver=raw
+refuses '--object' 'not supported' \
+    img info --object secret,id=s,data=x data
+refuses 'options without a file' 'give driver=NAME or filename=' \
+    img info --image-opts discard=unmap
+refuses 'unknown option to open' "does not know the option .window." \
+    img info --image-opts driver=raw,window=1,file.filename=data
+refuses 'malformed json:' 'not a JSON object' img info 'json:{"driver"'
+refuses 'two ways to change snapshots' 'exclude each other' \
+    img snapshot -c a -d b image.qcow2
+refuses 'nothing to amend' 'Give -o' img amend image.qcow2
+refuses 'measure nothing' 'Give --size or an image' img measure
+refuses 'bad operand of dd' "'iff=data' is none of if=" \
+    img dd iff=data of=x
+refuses 'bad bs' 'bs=0: must be from 1' img dd if=data of=x bs=0
+
+# -- Names
+
+refuses 'no such file' 'nothing: no such file' img info nothing
+refuses 'no such directory' 'nowhere/x: .*directory does not exist' \
+    img create -q nowhere/x 1M
+refuses 'a directory' 'dir: is a directory' img info dir
+refuses 'a pipe' 'fifo: is neither a file nor a device' img info fifo
+refuses 'a directory as target' 'dir: ' img convert data dir
+refuses 'a format that is not read here' 'foreign: looks like a vmdk' \
+    img info foreign
+refuses 'a protocol of the network' \
+    "nbd://host/x: 'nbd' is not supported.*write ./nbd" img info nbd://host/x
+refuses 'one with a transport' "'nbd\\+unix' is not supported" \
+    img info nbd+unix:///x
+refuses 'json: cannot be created' 'needs the plain name' \
+    img create -q 'json:{"driver":"file","filename":"x"}' 1M
+
+# -- Sizes
+
+refuses 'target too small' 'small: has 524288 bytes, and the input 1048576' \
+    img convert -n data small
+refuses 'shrinking by accident' 'would lose all behind .*--shrink' \
+    img resize -f raw data 512k
+refuses 'nothing would be left' 'must be between 1 and' \
+    img resize -f raw --shrink data -1M
+refuses 'too large' 'are too many|not a size' img create x 9E
+refuses 'no size to resize to' 'the new size is missing' \
+    img resize -f raw data
+
+# -- Files that are the same, or in the way
+
+refuses 'source and target are one' 'is the source and the target' \
+    img convert data data
+ln data hardlink
+refuses 'also by another name' 'is the source and the target' \
+    img convert data hardlink
+refuses 'also with dd' 'is the source and the target' \
+    img dd if=data of=hardlink
+refuses 'its own backing file' 'cannot be its own backing file' \
+    img create -f qcow2 -b overlay.qcow2 -F qcow2 overlay.qcow2
+
+# -- Backing files
+
+refuses 'format of the backing file not given' 'add -F raw' \
+    img create -f qcow2 -b data x.qcow2
+refuses 'not given, nor looked at' 'add -F raw, -F qcow2' \
+    img create -f qcow2 -u -b data x.qcow2 1M
+refuses 'backing file missing' 'nothing: no such file.*-u makes' \
+    img create -f qcow2 -b nothing -F raw x.qcow2
+refuses 'raw has no backing file' 'raw images have no backing files' \
+    img create -f raw -b data x
+refuses 'rebase without a format' 'add -F raw' \
+    img rebase -b data overlay.qcow2
+refuses 'rebase onto nothing that is there' 'nothing: no such file' \
+    img rebase -b nothing -F raw overlay.qcow2
+refuses 'rebase without -b' 'give -b FILE' img rebase overlay.qcow2
+refuses 'commit without a backing file' 'no backing file to commit to' \
+    img commit image.qcow2
+refuses 'commit to what is not in the chain' \
+    'other: is not among the backing files' img commit -b other overlay.qcow2
+img create -q -f qcow2 -u -b loop2.qcow2 -F qcow2 loop1.qcow2 1M
+img create -q -f qcow2 -u -b loop1.qcow2 -F qcow2 loop2.qcow2 1M
+refuses 'a loop in the chain' 'loop1.qcow2: .*again among its own backing' \
+    img info --backing-chain --output=json loop1.qcow2
+
+# -- In use
+
+exec 7<>data
+python3 - <<'PY' &
+import fcntl
+import os
+import struct
+import time
+
+# As QEMU does when it writes: held are reading, writing and resizing.
+fd = os.open('data', os.O_RDWR)
+for byte in (100, 101, 103, 201, 203):
+    lock = struct.pack('hhqqi', fcntl.F_RDLCK, os.SEEK_SET, byte, 1, 0)
+    fcntl.fcntl(fd, 37, lock)  # F_OFD_SETLK
+open('locked', 'w').close()
+time.sleep(60)
+PY
+holder=$!
+exec 7>&-
+until [ -e locked ]; do
+    sleep 0.05
+done
+refuses 'an image in use, with its user' "data: image is .*pid $holder" \
+    img info data
+refuses 'as a target as well' "data: image is .*pid $holder" \
+    img convert other data
+refuses 'and to resize' "data: image is .*pid $holder" \
+    img resize -f raw data 2M
+ok '-U reads it' img info -U data
+kill $holder
+wait $holder 2>/dev/null
+
+# -- No space
+
+if mkdir tiny && unshare --mount true 2>/dev/null &&
+    mountpoint -q / && [ "$(id -u)" = 0 ]; then
+    # shellcheck disable=SC2016 # expands in the inner shell
+    unshare --mount bash -c '
+        mount -t tmpfs -o size=256k tmpfs tiny &&
+            "$1" convert data tiny/out 2>nospace.err
+        echo "$?" >nospace.status
+        ls tiny >nospace.left' - "$tmp/bin/coblk-img"
+    is 'no space: status 1' "$(cat nospace.status)" 1
+    ok 'no space: says where' \
+        grep -q 'tiny/out: error while writing at byte .*No space' nospace.err
+    is 'no space: one line' "$(wc -l <nospace.err)" 1
+    is 'no space: no target is left' "$(cat nospace.left)" ''
+else
+    skip_test 'no space' 'needs root to mount a small file system'
+fi
+done_testing

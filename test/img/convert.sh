@@ -1,0 +1,134 @@
+#!/bin/bash
+# SPDX-License-Identifier: MIT
+# Converting: no option changes what the target holds, holes stay holes, and
+# what is not whole does not look whole.
+. "$(dirname "$0")/lib.sh"
+
+# Islands of data of all sizes, so that ranges begin and end everywhere.
+seed=${SEED:-$RANDOM}
+echo "# SEED=$seed"
+python3 - "$seed" <<'PY'
+import random
+import sys
+
+random.seed(int(sys.argv[1]))
+with open('islands', 'wb') as f:
+    f.truncate(40 << 20)
+    for _ in range(200):
+        size = random.choice((1, 511, 512, 4096, 5000, 65536, 300000))
+        f.seek(random.randrange((40 << 20) - size))
+        f.write(random.randbytes(size))
+PY
+truncate -s $((40 * 1024 * 1024 + 512)) islands
+random_file full 3M
+
+# allocated FILE: bytes that the host keeps for it.
+allocated()
+{
+    echo $(($(stat -c '%b * %B' "$1")))
+}
+
+# Every way to copy gives the same bytes.
+for options in '' '-m 1' '-m 16' -W '-W -m 3' '-S 0' '-S 512' '-S 64k' \
+    '-S 1M' -C '-t none' '-t none -T none' '-t writeback' '-t directsync -m 4' \
+    '-p' '-r 1G' --salvage '-o preallocation=falloc' '-o preallocation=full'; do
+    # shellcheck disable=SC2086 # words
+    ok "convert $options" img convert -q $options islands out
+    equal "convert $options: the same bytes" islands out
+    rm -f out
+done
+
+# Between formats, there and back.
+for options in '' -c '-W' '-c -m 1' '-o cluster_size=512' \
+    '-o cluster_size=2M' '-o preallocation=metadata' '-o extended_l2=on' \
+    '-o compat=0.10' '-c -o compression_type=zstd'; do
+    # shellcheck disable=SC2086 # words
+    ok "convert -O qcow2 $options" img convert -O qcow2 $options islands q
+    img convert -O raw q out
+    equal "convert -O qcow2 $options: the same bytes" islands out
+    if [ -n "$qemu_img" ]; then
+        ok "convert -O qcow2 $options: qemu-img finds no fault" \
+            qemu-img check -q q
+        ok "convert -O qcow2 $options: qemu-img reads the same" \
+            qemu-img compare -q -f qcow2 -F raw q islands
+    fi
+done
+
+# Holes.
+img convert islands out
+is 'holes stay holes' \
+    "$(($(allocated out) <= $(allocated islands) + 4096))" 1
+truncate -s 8M zeroes
+head -c 8M /dev/zero >zeroes
+img convert zeroes out
+is 'zeroes become holes' "$(($(allocated out) <= 8192))" 1
+img convert -S 0 out full.out
+is '-S 0 allocates all' "$(($(allocated full.out) >= 8 << 20))" 1
+
+# Many inputs, one after the other.
+img convert full islands full joined
+cat full islands full >wanted
+equal 'inputs are joined' wanted joined
+ok 'and compressed' img convert -c -O qcow2 full islands full joined.qcow2
+img convert joined.qcow2 out
+equal 'the same bytes' wanted out
+
+# A target that is there: what it held is gone, what is behind stays.
+random_file there 44M
+cp there before
+ok '-n into a larger file' img convert -n islands there
+equal 'its beginning is the source' <(head -c 41943552 there) islands
+equal 'and its end is as it was' <(tail -c +41943553 there) \
+    <(tail -c +41943553 before)
+truncate -s 0 zeroed
+truncate -s 41943552 zeroed
+ok '-n --target-is-zero' img convert -n --target-is-zero islands zeroed
+equal 'the same bytes' islands zeroed
+random_file reused 1M
+ok 'a target that is created anew' img convert full reused
+equal 'the same bytes' full reused
+
+# Stopped.
+random_file long 8M
+# A shell makes its background jobs ignore SIGINT.
+env --default-signal=INT "$tmp/bin/coblk-img" convert -q -r 512k long stopped \
+    2>stopped.err &
+pid=$!
+until [ -s stopped ] || ! kill -0 $pid 2>/dev/null; do
+    sleep 0.02
+done
+kill -INT $pid
+wait $pid
+is 'SIGINT ends it with status 1' $? 1
+ok 'and says so' grep -q 'stopped by a signal' stopped.err
+is 'and leaves no target' "$(ls stopped 2>/dev/null)" ''
+
+# For a target that was there before there is a message instead.
+truncate -s 8M stopped
+"$tmp/bin/coblk-img" convert -q -n -r 512k long stopped 2>stopped.err &
+pid=$!
+sleep 0.3
+kill -TERM $pid
+wait $pid
+is 'with -n, too' $? 1
+ok 'the target is said to be incomplete' grep -q 'is not complete' stopped.err
+is 'and stays' "$(stat -c %s stopped)" 8388608
+
+# SIGUSR1.
+"$tmp/bin/coblk-img" convert -r 4M long slow >slow.out &
+pid=$!
+for _ in 1 2 3 4 5 6 7 8; do
+    sleep 0.1
+    kill -USR1 $pid 2>/dev/null
+done
+wait $pid
+is 'SIGUSR1 does not end it' $? 0
+ok 'and prints how far it is' grep -Eq '^    \([0-9.]+/100%\)$' slow.out
+
+# -p.
+img convert -p long slow >progress.out
+is '-p begins with 0 %' "$(head -n 1 progress.out)" '    (0.00/100%)'
+ok 'and ends with 100 %' grep -q '^    (100.00/100%)$' progress.out
+is 'one per line' "$(grep -vc '^    ([0-9.]*/100%)$' progress.out)" 1
+is '-q is stronger' "$(img convert -p -q long slow)" ''
+done_testing

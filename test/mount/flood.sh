@@ -44,6 +44,7 @@ END
 readers=$!
 
 # waiting: as many requests as a worker takes are in the daemon
+# shellcheck disable=SC2317 # called by soon
 waiting()
 {
     [ "$("$COBLK" stat --json "$mnt" | jq .queue_depth)" = 1024 ]

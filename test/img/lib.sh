@@ -4,6 +4,7 @@
 # Sourced by the tests in this folder: the image commands.  $COBLK is the
 # program; qemu-img is Debian's, where it is installed.
 #
+#   here                       this folder
 #   tmp, work                  a folder that will be removed; one in it, to
 #                              which every test has changed
 #   img COMMAND...             the program, called as coblk-img
@@ -25,7 +26,8 @@
 
 [ -n "${COBLK:-}" ] || skip_all 'COBLK is not set to the program'
 
-expected=$(dirname "$(realpath "$0")")/expect/$(basename "$0" .sh).txt
+here=$(dirname "$(realpath "$0")")
+expected=$here/expect/$(basename "$0" .sh).txt
 qemu_img=$(command -v qemu-img) || qemu_img=
 tmp=$(mktemp -d "${TMPDIR:-/tmp}/coblk-test-XXXXXX")
 work=$tmp/work

@@ -1,0 +1,45 @@
+#!/bin/bash
+# SPDX-License-Identifier: MIT
+# The examples of coblk-img(1) work: each command succeeds, and prints what
+# stands below it if something does.
+. "$(dirname "$0")/lib.sh"
+
+page=$here/../../man/coblk-img.1
+
+# What is between .Bd and .Ed, as a shell would get it.
+examples()
+{
+    sed -n '/^\.Bd -literal/,/^\.Ed/{/^\.[BE]d/d;p}' "$page" |
+        sed 's/\\-/-/g'
+}
+
+PATH=$tmp/bin:$PATH
+command=
+
+# finish: tests $command, if there is one; $wanted is its output.
+finish()
+{
+    local out rc
+    [ -n "$command" ] || return
+    out=$(bash -c "$command" 2>&1)
+    rc=$?
+    is "$command" "$rc ${wanted:+$out}" "0 $wanted"
+}
+
+while IFS= read -r line; do
+    case $line in
+    '$ '*)
+        finish
+        command=${line#'$ '}
+        wanted=
+        ;;
+    *) wanted=${wanted:+$wanted$'\n'}$line ;;
+    esac
+done < <(examples)
+finish
+
+# Every command has an example.
+for name in $(img --help | sed -n '/^Commands:/,/^$/s/^  \([a-z]*\) .*/\1/p'); do
+    ok "$name has an example" grep -q "^\$ coblk-img $name " "$page"
+done
+done_testing

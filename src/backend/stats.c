@@ -56,7 +56,8 @@ static inline uint64_t counter_get(const uint64_t *c)
     return __atomic_load_n(c, __ATOMIC_RELAXED);
 }
 
-/* The calling thread is the only writer of @c. */
+/* The calling thread is the only writer of @c.
+ * NOLINTNEXTLINE(readability-non-const-parameter): the builtin writes it */
 static inline void counter_add(uint64_t *c, uint64_t n)
 {
     __atomic_store_n(c, *c + n, __ATOMIC_RELAXED);

@@ -109,6 +109,7 @@ struct node *node_ref(struct node *node)
 
 int co_fn node_drop(struct node *node)
 {
+    struct edge *e;
     int first = 0;
 
     assert(list_empty(&node->requests) && node->in_flight == 0);
@@ -116,8 +117,8 @@ int co_fn node_drop(struct node *node)
     if (node->preopened) {
         first = node_co_unref(node->preopened); /* yields */
     }
-    while (!list_empty(&node->children)) {
-        int rc = edge_drop(list_first(&node->children, struct edge, link));
+    while ((e = list_first(&node->children, struct edge, link))) {
+        int rc = edge_drop(e); /* yields */
 
         first = first ? first : rc;
     }

@@ -343,6 +343,7 @@ int co_fn node_co_open_child(struct node *node, const char *name,
         }
     }
     if (!child) {
+        assert(why); /* NULL comes with an error */
         rc = -why->code;
         g_propagate_error(err, why);
         return rc;
@@ -484,6 +485,7 @@ int co_fn node_co_open_named_child(struct node *node, const char *name,
                 ? open_file(filename, node, g_steal_pointer(&own), flags, &why)
                 : open_options(node, g_steal_pointer(&own), flags, &why);
     if (!child) {
+        assert(why); /* NULL comes with an error */
         rc = -why->code;
         g_propagate_error(err, why);
         return rc;

@@ -245,7 +245,7 @@ int co_fn node_co_pwrite(struct node *node, int64_t offset, const void *buf,
                          int64_t bytes, unsigned flags)
 {
     struct iovec iov;
-    struct iovs src = iovs_one(&iov, (void *)(uintptr_t)buf, bytes);
+    struct iovs src = iovs_one(&iov, (void *)buf, bytes);
 
     return node_co_pwritev(node, offset, &src, flags);
 }

@@ -89,9 +89,20 @@ static int64_t zeroes_piece(const struct zeroes *z, int64_t offset, int64_t end,
     return min_non_zero(whole - offset, max);
 }
 
-static int co_fn zeroes_do(struct zeroes *z, int64_t offset, int64_t bytes)
+/* The driver's own way. */
+static int co_fn zeroes_own(const struct zeroes *z, int64_t offset,
+                            int64_t bytes)
 {
     const struct driver *drv = z->node->drv;
+    int rc = drv->co_pwrite_zeroes(z->node, offset, bytes, z->zpassed);
+
+    trace(BLOCK, "zeroes driver=%s offset=%" PRId64 " bytes=%" PRId64 " rc=%d",
+          drv->name, offset, bytes, rc);
+    return rc;
+}
+
+static int co_fn zeroes_do(struct zeroes *z, int64_t offset, int64_t bytes)
+{
     int64_t end = offset + bytes;
     int rc = 0;
 
@@ -99,20 +110,14 @@ static int co_fn zeroes_do(struct zeroes *z, int64_t offset, int64_t bytes)
         bool own;
         int64_t n = zeroes_piece(z, offset, end, &own);
 
-        if (own) {
-            rc = drv->co_pwrite_zeroes(z->node, offset, n, z->zpassed);
-            trace(BLOCK,
-                  "zeroes driver=%s offset=%" PRId64 " bytes=%" PRId64 " rc=%d",
-                  drv->name, offset, n, rc);
-            if (rc == -EOPNOTSUPP && !(z->flags & REQ_NO_FALLBACK)) {
-                z->align = 0; /* it has no way after all */
-                rc = 0;
-                continue;
-            }
+        rc = own ? zeroes_own(z, offset, n)
+                 : zeroes_write(z, offset, n); /* yields */
+        if (own && rc == -EOPNOTSUPP && !(z->flags & REQ_NO_FALLBACK)) {
+            z->align = 0; /* it has no way after all */
+            rc = 0;
         } else {
-            rc = zeroes_write(z, offset, n); /* yields */
+            offset += n;
         }
-        offset += n;
     }
     return rc;
 }

@@ -103,10 +103,10 @@ static int unknown_command(const char *name)
     const struct command *img = img_commands(&n);
 
     for (size_t i = 0; i < G_N_ELEMENTS(commands); i++) {
-        g_ptr_array_add(names, (char *)(gsize)commands[i].name);
+        g_ptr_array_add(names, (char *)commands[i].name);
     }
     for (size_t i = 0; i < n; i++) {
-        g_ptr_array_add(names, (char *)(gsize)img[i].name);
+        g_ptr_array_add(names, (char *)img[i].name);
     }
     hint = nearest_hint(name, (const char *const *)names->pdata, names->len);
     return cmd_usage("unknown command '%s'%s", name, hint);

@@ -289,6 +289,10 @@ static int mount_go_down(struct mount *m)
     }
     rc = mount_image_close(&m->image, m->loops);
     lost = lost ? lost : rc;
+    /* All at once: the end of a Linux AIO context takes the kernel long. */
+    for (unsigned i = 0; i < m->n_threads; i++) {
+        iothread_stop(m->threads[i]);
+    }
     while (m->n_threads > 0) {
         iothread_free(m->threads[--m->n_threads]);
     }

@@ -52,6 +52,7 @@ static int raw_set_window(struct node *node, int64_t offset, int64_t size,
                          " is past its end; it has %" PRId64 " bytes",
                          node_filename(node), offset, length);
     }
+    /* NOLINTNEXTLINE(readability-suspicious-call-argument): names differ */
     if (size >= 0 && !range_ok(offset, size, length)) {
         return error_set(err, -EINVAL,
                          "%s: size=%" PRId64 " does not fit; there are %" PRId64

@@ -5,6 +5,7 @@
 #include <glib.h>
 #include <pthread.h>
 #include <signal.h>
+#include <stdatomic.h>
 
 #include "loop/loop.h"
 
@@ -16,6 +17,8 @@ struct iothread {
     pthread_mutex_t lock; /* guards @running */
     pthread_cond_t cond;
     bool running; /* the thread is the loop's home */
+
+    atomic_bool stopped; /* the loop may be gone */
 };
 
 static void iothread_set_running(struct iothread *t)
@@ -95,12 +98,19 @@ fail:
     return rc;
 }
 
+void iothread_stop(struct iothread *t)
+{
+    if (!atomic_exchange(&t->stopped, true)) {
+        loop_stop(t->loop);
+    }
+}
+
 void iothread_free(struct iothread *t)
 {
     if (!t) {
         return;
     }
-    loop_stop(t->loop);
+    iothread_stop(t);
     pthread_join(t->thread, NULL);
     pthread_cond_destroy(&t->cond);
     pthread_mutex_destroy(&t->lock);

@@ -14,6 +14,10 @@ struct loop;
  * errno.  All signals are blocked in it. */
 nodiscard int iothread_new(const char *name, struct iothread **ret);
 
+/* Any thread.  Asks the loop to stop, once, without waiting: of several, each
+ * is stopped before the first is freed.  All work of the loop must be done. */
+void iothread_stop(struct iothread *t);
+
 /* Stops the loop, joins the thread, frees the loop on that thread.  NULL is
  * fine.  All work of the loop must be done. */
 void iothread_free(struct iothread *t);

@@ -104,7 +104,6 @@ static void test_create_rounds_up(void)
  * knows of it holds. */
 static void test_create_layout(void)
 {
-    g_autofree char *path = rig_path("l.qcow2");
     struct node *node;
     struct block_status st;
 

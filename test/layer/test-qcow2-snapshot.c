@@ -81,21 +81,26 @@ static GArray *listing(struct node *node)
     return c.list;
 }
 
+/* These only look up what coroutines will call. */
+TSA(no_thread_safety_analysis)
 static change_fn *create_fn(void)
 {
     return driver_qcow2.image->co_snapshot_create;
 }
 
+TSA(no_thread_safety_analysis)
 static change_fn *apply_fn(void)
 {
     return driver_qcow2.image->co_snapshot_apply;
 }
 
+TSA(no_thread_safety_analysis)
 static change_fn *delete_fn(void)
 {
     return driver_qcow2.image->co_snapshot_delete;
 }
 
+TSA(no_thread_safety_analysis)
 static change_fn *load_fn(void)
 {
     return driver_qcow2.image->co_snapshot_load;

@@ -42,6 +42,7 @@ const struct image_ops qcow2_image_ops = {
     .co_measure = qcow2_co_measure,
     .co_info = qcow2_co_info,
     .info_json = qcow2_info_json,
+    .co_check = qcow2_co_check,
     .co_change_backing = qcow2_co_change_backing,
     .co_make_empty = qcow2_co_make_empty,
     .co_snapshot_list = qcow2_co_snapshot_list,

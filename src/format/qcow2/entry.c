@@ -62,7 +62,7 @@ void qcow2_entry_packed(const struct qcow2_entry_format *f,
     int64_t offset = (int64_t)(all & ((UINT64_C(1) << bits) - 1));
     int64_t sectors = (int64_t)(all >> bits) + 1;
 
-    *ret_offset = offset & (QCOW2_MAX_OFFSET - 1);
+    *ret_offset = offset;
     *ret_bytes = sectors * 512 - (offset & 511);
 }
 

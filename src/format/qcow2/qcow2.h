@@ -473,6 +473,9 @@ nodiscard int co_fn qcow2_co_reload(struct qcow2 *s);
 extern const struct image_ops qcow2_image_ops;
 extern const struct image_option qcow2_options[];
 
+/* check.c; see struct image_ops. */
+int co_fn qcow2_co_check(struct node *node, unsigned fix,
+                         struct image_check *ret, GError **err);
 /* check.c: an image that was not closed is counted again before it is written
  * to; one that is only read, or is to be checked, stays as it is. */
 nodiscard int co_fn qcow2_co_repair_dirty(struct qcow2 *s, GError **err);

@@ -65,10 +65,25 @@ class Mount:
         with open(self.waiting) as f:
             return int(f.read())
 
+    def is_stopped(self):
+        for thread in os.listdir(f'/proc/{self.pid}/task'):
+            with open(f'/proc/{self.pid}/task/{thread}/stat') as f:
+                if f.read().rsplit(')', 1)[1].split()[0] != 'T':
+                    return False
+        return True
+
+    def stop(self):
+        """Stops the daemon when it has answered everything."""
+        while self.n_waiting() > 0:
+            time.sleep(0.01)
+        os.kill(self.pid, signal.SIGSTOP)
+        while not self.is_stopped():
+            time.sleep(0.01)
+
     def at_once(self, calls):
         """The results of calls whose requests the daemon gets in one go."""
         with concurrent.futures.ThreadPoolExecutor(len(calls)) as pool:
-            os.kill(self.pid, signal.SIGSTOP)
+            self.stop()
             try:
                 futures = [pool.submit(result, *call) for call in calls]
                 while self.n_waiting() < len(calls):

@@ -63,8 +63,7 @@ const char *options_peek(const struct options *o, const char *key)
     return g_hash_table_lookup(o->values, key);
 }
 
-/* Reads up to the next single comma; leaves *@text behind it. */
-static char *options_next_item(const char **text)
+char *options_next_item(const char **text)
 {
     GString *item = g_string_new(NULL);
     const char *p = *text;

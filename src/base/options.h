@@ -33,6 +33,10 @@ void options_merge(struct options *o, const struct options *from);
 /* The value of @key, or NULL; stays in the set. */
 const char *options_peek(const struct options *o, const char *key);
 
+/* Reads an item of a list up to the next single comma; leaves *@text behind it.
+ * A doubled comma is a comma of the item.  g_free() it. */
+char *options_next_item(const char **text);
+
 /*
  * Adds "k=v,k=v,k".  A doubled comma is a comma of the value, and a key
  * without '=' means "on"; the last value of a key wins.  Returns 0, or -EINVAL

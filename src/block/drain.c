@@ -82,17 +82,6 @@ static bool is_busy(struct node *node)
     return busy;
 }
 
-static void notify_changed(struct node *node)
-{
-    struct node_parent *p;
-
-    list_for_each(p, &node->parents, link) {
-        if (p->changed) {
-            p->changed(p);
-        }
-    }
-}
-
 /* -- A node as the parent of another ------------------------------------- */
 
 static struct node *edge_owner(struct node_parent *p)
@@ -115,18 +104,12 @@ static void edge_drained_end(struct node_parent *p)
     unquiesce(edge_owner(p));
 }
 
-static void edge_changed(struct node_parent *p)
-{
-    notify_changed(edge_owner(p));
-}
-
 void edge_init_parent(struct edge *e)
 {
     e->parent = (struct node_parent){
         .drained_begin = edge_drained_begin,
         .drained_busy = edge_drained_busy,
         .drained_end = edge_drained_end,
-        .changed = edge_changed,
     };
 }
 
@@ -154,13 +137,6 @@ void node_del_parent(struct node *node, struct node_parent *p)
     pthread_mutex_unlock(&graph_lock);
     /* A drain may have waited for this parent. */
     node_drain_kick(node);
-}
-
-void node_notify_changed(struct node *node)
-{
-    pthread_mutex_lock(&graph_lock);
-    notify_changed(node);
-    pthread_mutex_unlock(&graph_lock);
 }
 
 static uint64_t drain_kicks_now(void)

@@ -68,11 +68,6 @@ void co_fn node_event(struct node *node, enum node_event event)
     }
 }
 
-const char *node_event_name(enum node_event event)
-{
-    return event_names[event];
-}
-
 int node_event_find(const char *name, enum node_event *ret)
 {
     g_autofree char *plain = g_strdelimit(g_strdup(name), ".", '_');

@@ -81,10 +81,8 @@ enum node_event {
  */
 void co_fn node_event(struct node *node, enum node_event event);
 
-/* As in rules, "l2_alloc_write". */
-const char *node_event_name(enum node_event event);
-/* Returns 0 and sets *@ret, or -ENOENT.  "l2_alloc.write", as older versions of
- * QEMU had it, will do as well. */
+/* Finds the event that rules call @name, as in "l2_alloc_write" or, as older
+ * versions of QEMU had it, "l2_alloc.write".  Returns 0, or -ENOENT. */
 nodiscard int node_event_find(const char *name, enum node_event *ret);
 
 #endif /* BLOCK_EVENT_H */

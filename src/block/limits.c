@@ -60,12 +60,6 @@ void limits_refresh(struct node *node)
     node->limits = l;
 }
 
-void node_refresh_limits(struct node *node)
-{
-    limits_refresh(node);
-    node_notify_changed(node);
-}
-
 const struct node_limits *node_limits(const struct node *node)
 {
     return &node->limits;

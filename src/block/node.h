@@ -105,7 +105,6 @@ void node_set_filename(struct node *node, const char *filename);
 int64_t node_length(const struct node *node);
 void node_set_length(struct node *node, int64_t length); /* drivers */
 const struct node_limits *node_limits(const struct node *node);
-void node_refresh_limits(struct node *node); /* drained */
 void node_set_detect_zeroes(struct node *node, enum detect_zeroes mode);
 
 /* -- I/O ----------------------------------------------------------------- */
@@ -182,8 +181,6 @@ struct node_parent {
     /* Are requests of this parent still under way? */
     bool (*drained_busy)(struct node_parent *p);
     void (*drained_end)(struct node_parent *p);
-    /* The node's length or limits changed.  Optional. */
-    void (*changed)(struct node_parent *p);
     struct list link; /* the node's list of parents, under its lock */
 };
 

@@ -257,8 +257,6 @@ unsigned write_flags(const struct node *node, unsigned flags,
 nodiscard int co_fn write_finish_fua(struct node *node, int rc, unsigned flags,
                                      unsigned passed);
 
-/* Tells the parents, and theirs, that length or limits changed (drain.c). */
-void node_notify_changed(struct node *node);
 /* Sets @e->parent so that @e->child sees @e->owner through it (drain.c). */
 void edge_init_parent(struct edge *e);
 

@@ -58,7 +58,6 @@ int co_fn node_co_truncate(struct node *node, int64_t length,
     trace(BLOCK, "truncate driver=%s length=%" PRId64 " rc=%d", node->drv->name,
           length, rc);
     tracked_end(&req);
-    node_notify_changed(node);
     return rc;
 }
 

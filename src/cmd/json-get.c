@@ -109,27 +109,3 @@ bool json_get_int(const char *text, const char *path, int64_t *ret)
     *ret = n;
     return true;
 }
-
-/* Text of a string: @at is behind its quote.  Escapes that name a character
- * by number are left as they are: no text of ours for people has any but
- * control characters, which a terminal should not get. */
-static char *unescape(const char *at, const char *end)
-{
-    GString *s = g_string_new(NULL);
-
-    for (; at < end; at++) {
-        if (*at == '\\' && at + 1 < end && strchr("\"\\/", at[1])) {
-            at++;
-        }
-        g_string_append_c(s, *at);
-    }
-    return g_string_free(s, FALSE);
-}
-
-char *json_get_string(const char *text, const char *path)
-{
-    const char *at = find_value(text, path);
-    const char *end = at ? skip_string(at) : NULL;
-
-    return end ? unescape(at + 1, end - 1) : NULL;
-}

@@ -14,7 +14,5 @@
 
 /* Returns whether there is a whole number at @path; else *@ret stays. */
 bool json_get_int(const char *text, const char *path, int64_t *ret);
-/* The string at @path, or NULL.  g_free() it. */
-char *json_get_string(const char *text, const char *path);
 
 #endif /* CMD_JSON_GET_H */

@@ -320,25 +320,11 @@ static int mount_opts_item(struct mount_opts *o, char *item, unsigned flags,
     return option_apply(opt, o, value, err);
 }
 
-/* Reads up to the next single comma; leaves *@text behind it. */
-static char *next_item(const char **text)
-{
-    GString *item = g_string_new(NULL);
-    const char *p = *text;
-
-    while (*p && !(*p == ',' && p[1] != ',')) {
-        p += *p == ',';
-        g_string_append_c(item, *p++);
-    }
-    *text = p + (*p == ',');
-    return g_string_free(item, FALSE);
-}
-
 int mount_opts_parse(struct mount_opts *o, const char *text, unsigned flags,
                      GError **err)
 {
     while (*text) {
-        g_autofree char *item = next_item(&text);
+        g_autofree char *item = options_next_item(&text);
         int rc;
 
         if (!*item) {

@@ -250,8 +250,3 @@ unsigned queue_pending(const struct queue *q)
 {
     return q->pending;
 }
-
-struct backend *queue_backend(const struct queue *q)
-{
-    return q->backend;
-}

@@ -78,6 +78,5 @@ bool queue_cancel(struct queue *q, struct queue_req *req);
 
 /* Requests whose done() was not called yet. */
 unsigned queue_pending(const struct queue *q);
-struct backend *queue_backend(const struct queue *q);
 
 #endif /* QUEUE_QUEUE_H */

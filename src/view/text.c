@@ -65,18 +65,13 @@ int co_fn text_co_open(struct inode *i, unsigned flags, struct view_file **ret)
 
 static void put_latency(struct json *j, const struct stats_counters *c)
 {
-    uint64_t ended = 0;
-
-    for (int i = 0; i < STATS_BINS; i++) {
-        ended += c->bins[i];
-    }
     json_object_begin(j, "latency_ns");
     json_int(j, "p50", stats_percentile(c, 500));
     json_int(j, "p90", stats_percentile(c, 900));
     json_int(j, "p99", stats_percentile(c, 990));
     json_int(j, "p999", stats_percentile(c, 999));
     json_int(j, "max", (int64_t)c->max_ns);
-    json_int(j, "mean", (int64_t)(ended > 0 ? c->total_ns / ended : 0));
+    json_int(j, "mean", stats_mean(c));
     json_object_end(j);
 }
 

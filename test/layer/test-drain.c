@@ -20,7 +20,7 @@ static struct node *open_holding(const char *opts)
 /* A user who counts what is asked of him. */
 struct user {
     struct node_parent parent;
-    int begun, ended, changed;
+    int begun, ended;
     bool busy;
 };
 
@@ -39,18 +39,12 @@ static void user_drained_end(struct node_parent *p)
     container_of(p, struct user, parent)->ended++;
 }
 
-static void user_changed(struct node_parent *p)
-{
-    container_of(p, struct user, parent)->changed++;
-}
-
 #define USER                                     \
     {                                            \
         .parent = {                              \
             .drained_begin = user_drained_begin, \
             .drained_busy = user_drained_busy,   \
             .drained_end = user_drained_end,     \
-            .changed = user_changed,             \
         },                                       \
     }
 
@@ -275,21 +269,6 @@ static void test_two_drains(void)
     close_node(node);
 }
 
-/* A new length is told to those above. */
-static void test_changed(void)
-{
-    struct node *node = open_node(RAW_OPTS, NODE_RDWR);
-    struct user u = USER;
-
-    node_add_parent(node, &u.parent);
-    g_assert_cmpint(job_run(&job(TRUNCATE, node, 4096)), ==, 0);
-    g_assert_cmpint(u.changed, >, 0);
-    g_assert_cmpint(node_length(node), ==, 4096);
-    g_assert_cmpint(node_length(node_file(node)), ==, 4096);
-    node_del_parent(node, &u.parent);
-    close_node(node);
-}
-
 int main(int argc, char **argv)
 {
     int rc;
@@ -306,7 +285,6 @@ int main(int argc, char **argv)
     g_test_add_func("/drain/parents-come-and-go", test_parents_come_and_go);
     g_test_add_func("/drain/busy-parent-leaves", test_busy_parent_leaves);
     g_test_add_func("/drain/two-drains", test_two_drains);
-    g_test_add_func("/drain/changed", test_changed);
     rc = g_test_run();
     fixture_loop_free();
     return rc;

@@ -121,9 +121,7 @@ static void test_json_get(void)
         {"o.t", 0}, {"o", 0},    {"b", 0},        {"o.skip", 0},
         {"s", 0},   {"a.b", 0},  {"o.skip.b", 0}, {"", 0},
     };
-    g_autofree char *s = json_get_string(json, "s");
 
-    g_assert_cmpstr(s, ==, "x\"y\\");
     for (size_t i = 0; i < G_N_ELEMENTS(cases); i++) {
         int64_t n = 0;
 
@@ -146,7 +144,7 @@ static void test_json_get_broken(void)
     }
     g_assert_false(json_get_int("]]]]", "k", &n));
     g_assert_false(json_get_int("{\"k\" 5}", "k", &n));
-    g_assert_null(json_get_string("{\"k\": \"never ends", "k"));
+    g_assert_false(json_get_int("{\"k\": \"never ends", "k", &n));
 }
 
 static const char mountinfo[] =

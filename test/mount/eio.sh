@@ -4,6 +4,12 @@
 # umount tells what nobody was told.  bad-disk is that disk.
 . "$(dirname "$0")/lib.sh"
 
+# The number of requests that wait is read from fusectl.
+private_mounts || skip_all 'no mount name space of its own can be made'
+grep -q ' - fusectl ' /proc/self/mountinfo ||
+    mount -t fusectl fusectl /sys/fs/fuse/connections ||
+    skip_all 'fusectl cannot be mounted'
+
 requires nbdkit nbdkit
 requires nbdfuse libnbd-bin
 requires python3 python3

@@ -4,10 +4,13 @@
 # nothing is left of them, and the mount is as fast as before.
 . "$(dirname "$0")/lib.sh"
 
-requires python3 python3
-requires jq jq
+# The number of requests that wait is read from fusectl.
+private_mounts || skip_all 'no mount name space of its own can be made'
+mount_fusectl || skip_all 'fusectl cannot be mounted'
 
-here=$(dirname "$0")
+requires python3 python3
+
+here=$(cd "$(dirname "$0")" && pwd)
 img=$tmp/disk.img
 control=$tmp/control
 mkdir "$control"

@@ -105,8 +105,7 @@ fails 'unmounted there' is_mounted "$tmp/there"
 
 # -- Aborted
 
-if grep -q ' - fusectl ' /proc/self/mountinfo ||
-    mount -t fusectl fusectl /sys/fs/fuse/connections 2>/dev/null; then
+if mount_fusectl; then
     serve
     echo 1 >"/sys/fs/fuse/connections/$(stat -c %d "$mnt")/abort"
     ok 'an abort of the connection ends the daemon' soon gone "$pid"

@@ -6,9 +6,7 @@
 
 # The number of requests that wait is read from fusectl.
 private_mounts || skip_all 'no mount name space of its own can be made'
-grep -q ' - fusectl ' /proc/self/mountinfo ||
-    mount -t fusectl fusectl /sys/fs/fuse/connections ||
-    skip_all 'fusectl cannot be mounted'
+mount_fusectl || skip_all 'fusectl cannot be mounted'
 
 requires nbdkit nbdkit
 requires nbdfuse libnbd-bin

@@ -14,6 +14,7 @@
 #   gone PID                   has that process ended?
 #   private_mounts             start again in a mount name space of its own
 #   open_fuse                  there, let everybody open /dev/fuse
+#   mount_fusectl              there, make /sys/fs/fuse/connections readable
 #   can_be_nobody              may root run this test as nobody?
 #
 # The tests themselves are those of tap.sh.  What is still mounted at the end is
@@ -85,6 +86,13 @@ open_fuse()
     mkdir "$tmp/dev" && mount -t tmpfs coblk-test "$tmp/dev" &&
         mknod -m 666 "$tmp/dev/fuse" c 10 229 &&
         mount --bind "$tmp/dev/fuse" /dev/fuse && umount -l "$tmp/dev"
+}
+
+# Not every container has it mounted.
+mount_fusectl()
+{
+    grep -q ' - fusectl ' /proc/self/mountinfo ||
+        mount -t fusectl fusectl /sys/fs/fuse/connections 2>/dev/null
 }
 
 # can_be_nobody: may root run the program, and this test, as nobody?

@@ -441,6 +441,9 @@ int co_fn node_co_create_file(const char *filename, int64_t bytes,
 
 /* -- A file that an image names ------------------------------------------ */
 
+/* Deeper chains would take more stack than a coroutine has. */
+#define MAX_CHAIN 100
+
 static bool is_same_file(const char *a, const char *b)
 {
     struct stat x, y;
@@ -454,7 +457,15 @@ static bool is_same_file(const char *a, const char *b)
 static int check_no_loop(const struct node *node, const char *filename,
                          GError **err)
 {
+    int depth = 0;
+
     for (const struct node *p = node; p; p = p->opener) {
+        if (++depth > MAX_CHAIN) {
+            return error_set(err, -ELOOP,
+                             "%s: is the end of a chain of more than %d "
+                             "backing files; join some with commit or convert",
+                             filename, MAX_CHAIN);
+        }
         if (is_same_file(node_filename(p), filename)) {
             return error_set(err, -ELOOP,
                              "%s: the chain of backing files leads back to it; "

@@ -63,6 +63,7 @@ static struct driver driver_image;
 TSA(no_thread_safety_analysis)
 static void register_image(void)
 {
+    co_assert_role(); /* so that the slots of drivers may be looked at */
     driver_image = *driver_find("mem-grows");
     driver_image.name = "image";
     mem_open = driver_image.co_open;

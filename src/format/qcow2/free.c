@@ -88,7 +88,7 @@ void qcow2_free(struct qcow2 *s, int64_t offset, int64_t bytes,
                 .why = why,
             };
             list_add_tail(&s->frees, &f->link);
-            s->n_frees++;
+            atomic_fetch_add(&s->n_frees, 1);
         }
     }
     pthread_mutex_unlock(&s->free_lock);
@@ -123,12 +123,8 @@ bool qcow2_has_safe_frees(struct qcow2 *s)
 
 bool qcow2_has_many_frees(struct qcow2 *s)
 {
-    bool many;
-
-    pthread_mutex_lock(&s->free_lock);
-    many = s->n_frees >= MANY_FREES;
-    pthread_mutex_unlock(&s->free_lock);
-    return many;
+    return atomic_load_explicit(&s->n_frees, memory_order_relaxed) >=
+           MANY_FREES;
 }
 
 /* Takes an entry that nobody reads off @safe_frees.  NULL: there is none. */
@@ -140,7 +136,7 @@ static struct freed *take_safe(struct qcow2 *s)
     list_for_each(f, &s->safe_frees, link) {
         if (!is_being_read_locked(s, f)) {
             list_del(&f->link);
-            s->n_frees--;
+            atomic_fetch_sub(&s->n_frees, 1);
             pthread_mutex_unlock(&s->free_lock);
             return f;
         }
@@ -257,5 +253,5 @@ void qcow2_drop_frees(struct qcow2 *s)
 {
     drop_list(&s->frees);
     drop_list(&s->safe_frees);
-    s->n_frees = 0;
+    atomic_store(&s->n_frees, 0);
 }

@@ -136,6 +136,7 @@ struct qcow2 {
     /* -- Any thread */
     atomic_bool changed; /* the image is marked as being written to */
     atomic_bool corrupt; /* no more writes: metadata would be overwritten */
+    atomic_int n_frees;  /* on both lists of free.c; for a quick look */
     atomic_int sparse;   /* status.c: 1 the file is, -1 it is not, 0 ask */
 
     /* -- Under @meta */
@@ -160,7 +161,6 @@ struct qcow2 {
     pthread_mutex_t free_lock; /* free.c */
     struct list frees;         /* struct freed: tables still refer to it */
     struct list safe_frees;    /* no table on disk does */
-    int n_frees;               /* on both */
     struct list packed_reads;  /* struct packed_read under way */
 
     pthread_mutex_t busy_lock; /* busy.c */

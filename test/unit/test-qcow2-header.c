@@ -51,6 +51,7 @@ static const struct field_case {
     {"backing name at the end", 8, 8, CLUSTER - 8, 0, NULL},
     {"backing name past the end", 8, 8, CLUSTER - 7, -EINVAL, "first cluster"},
     {"backing name in the header", 8, 8, 100, -EINVAL, "first cluster"},
+    {"backing name in an extension", 8, 8, 116, -EINVAL, "extension"},
     {"backing name too long", 16, 4, 1024, -EINVAL, "1024 bytes"},
     {"backing name past any end", 16, 4, 0xffffffff, -EINVAL, "first cluster"},
     {"disk that no file can be", 24, 8, UINT64_MAX, -EFBIG, "too large"},
@@ -69,6 +70,7 @@ static const struct field_case {
     {"refcount table as large as can be", 56, 4, 2048, 0, NULL},
     {"refcount table too large", 56, 4, 2049, -EFBIG, "too large"},
     {"snapshots: as many as can be", 60, 4, 65536, 0, NULL},
+    {"snapshot table between clusters", 64, 8, 512, -EINVAL, "boundary"},
     {"snapshots: too many", 60, 4, 65537, -EFBIG, "65537 snapshots"},
     {"all known features but compression", 72, 8, 7, 0, NULL},
     {"an unknown feature", 72, 8, UINT64_C(1) << 40, -EOPNOTSUPP, "bit 40"},
@@ -246,7 +248,7 @@ static void test_unknown_feature_is_named(void)
     store_be64(buf + 8, 0);
     store_be64(buf + 72, UINT64_C(1) << 9 | UINT64_C(1) << 63);
     store_be32(buf + 112, 0x6803f857);
-    store_be32(buf + 116, 48);
+    store_be32(buf + 116, 13); /* cut short behind the name */
     buf[121] = 9;
     memcpy(buf + 122, "time travel", 11);
     g_assert_cmpint(qcow2_header_parse(buf, CLUSTER, "x", &h, &err), ==,

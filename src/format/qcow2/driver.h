@@ -12,6 +12,12 @@
  *                          opened with NODE_UNMAP
  *   pass-discard-snapshot  of clusters that deleted snapshots held; default on
  *   pass-discard-other     of those that were replaced; default off
+ *   overlap-check          which tables are guarded against being written
+ *                          over: none, constant (those that seldom move) or
+ *                          cached (all in use; the default); each on its own
+ *                          with .main-header, .active-l1, .active-l2,
+ *                          .refcount-table, .refcount-block, .snapshot-table,
+ *                          .inactive-l1, .bitmap-directory
  *   backing                empty: open no backing file
  *   backing.filename, …    options of the backing file instead of what the
  *                          image says

@@ -206,10 +206,17 @@ const char *guard_name(int what)
     return names[what];
 }
 
+/* Of what was found in a place, what may not be overwritten. */
+static int guarded(const struct qcow2 *s, int what)
+{
+    return what > 0 && !(s->guarded >> what & 1) ? 0 : what;
+}
+
 int co_fn qcow2_co_guard_data(struct qcow2 *s, int64_t offset, int64_t bytes)
 {
     int what = s->external ? 0 : guard_find(s->guard, offset, bytes);
 
+    what = guarded(s, what);
     if (likely(what == 0)) {
         return 0;
     }
@@ -224,6 +231,7 @@ int co_fn qcow2_co_guard_new(struct qcow2 *s, int64_t offset, int64_t bytes,
     int found = what ? guard_add(s->guard, offset, bytes, (enum guard_what)what)
                      : guard_find(s->guard, offset, bytes);
 
+    found = guarded(s, found);
     if (likely(found <= 0)) {
         return found;
     }

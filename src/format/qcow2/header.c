@@ -59,7 +59,7 @@ struct parser {
     size_t fields_end;     /* where the extensions begin */
     size_t extensions_end; /* and where they end at the latest */
     const uint8_t *names;  /* the feature name table, or NULL */
-    size_t n_names;
+    size_t names_bytes;
     GError **err;
 };
 
@@ -218,10 +218,8 @@ static int parse_tables(const struct parser *p)
         return refuse(p, -EFBIG, "has %" PRIu32 " snapshots; %d are possible",
                       h->n_snapshots, QCOW2_MAX_SNAPSHOTS);
     }
-    if (h->n_snapshots > 0) {
-        rc = check_table(p, "snapshot table", load_be64(p->buf + 64), 0);
-        h->snapshots_offset = rc < 0 ? 0 : (int64_t)load_be64(p->buf + 64);
-    }
+    rc = check_table(p, "snapshot table", load_be64(p->buf + 64), 0);
+    h->snapshots_offset = rc < 0 ? 0 : (int64_t)load_be64(p->buf + 64);
     return rc;
 }
 
@@ -389,7 +387,7 @@ static int parse_extension(struct parser *p, const uint8_t *ext, uint32_t type,
                             &p->h->data_file);
     case EXT_FEATURES:
         p->names = data;
-        p->n_names = bytes / FEATURE_BYTES;
+        p->names_bytes = bytes;
         return 0;
     case EXT_BITMAPS:
         return parse_bitmaps(p, data, bytes);
@@ -426,6 +424,11 @@ static int parse_extensions(struct parser *p)
         }
         pos += EXT_HEAD_BYTES + (((size_t)bytes + 7) & ~(size_t)7);
     }
+    if (pos < end && pos + EXT_HEAD_BYTES > end) {
+        return refuse(p, -EINVAL,
+                      "the name of its backing file lies in a header "
+                      "extension");
+    }
     return 0;
 }
 
@@ -434,11 +437,13 @@ static int parse_extensions(struct parser *p)
 static char *feature_name(const struct parser *p, enum feature_kind kind,
                           unsigned bit)
 {
-    for (size_t i = 0; i < p->n_names; i++) {
-        const uint8_t *f = p->names + i * FEATURE_BYTES;
+    /* The last entry may be cut short behind its name. */
+    for (size_t pos = 0; pos + 3 <= p->names_bytes; pos += FEATURE_BYTES) {
+        const uint8_t *f = p->names + pos;
+        size_t room = MIN(p->names_bytes - pos - 2, FEATURE_NAME);
 
         if (f[0] == kind && f[1] == bit && f[2] != 0) {
-            g_autofree char *raw = g_strndup((const char *)f + 2, FEATURE_NAME);
+            g_autofree char *raw = g_strndup((const char *)f + 2, room);
 
             return g_utf8_make_valid(raw, -1);
         }

@@ -23,6 +23,7 @@ struct open_options {
     int64_t cache, l2_cache, refcount_cache, slice; /* -1: not given */
     bool lazy, lazy_given;
     bool pass[QCOW2_FREE_WHYS];
+    unsigned guarded;
 };
 
 static int take_cache_size(struct options *opts, const char *key, int64_t *ret,
@@ -63,12 +64,51 @@ static int take_sizes(struct options *opts, struct open_options *o,
     return 0;
 }
 
+/* Which metadata are guarded against being overwritten. */
+static int take_guard(struct options *opts, unsigned *ret, GError **err)
+{
+    static const char *const templates[] = {"none", "constant", "cached", NULL};
+    static const struct {
+        const char *key;
+        enum guard_what what;
+        int from; /* the first template that has it */
+    } parts[] = {
+        {"overlap-check.main-header", GUARD_HEADER, 1},
+        {"overlap-check.active-l1", GUARD_L1, 1},
+        {"overlap-check.refcount-table", GUARD_REFTABLE, 1},
+        {"overlap-check.snapshot-table", GUARD_SNAPSHOTS, 1},
+        {"overlap-check.bitmap-directory", GUARD_BITMAPS, 1},
+        {"overlap-check.active-l2", GUARD_L2, 2},
+        {"overlap-check.refcount-block", GUARD_REFBLOCK, 2},
+        {"overlap-check.inactive-l1", GUARD_OLD_L1, 2},
+    };
+    int template = 2;
+
+    *ret = 0;
+    if (options_take_enum(opts, "overlap-check", templates, &template, err) <
+            0 ||
+        options_take_enum(opts, "overlap-check.template", templates, &template,
+                          err) < 0) {
+        return -EINVAL;
+    }
+    for (size_t i = 0; i < G_N_ELEMENTS(parts); i++) {
+        bool on = template >= parts[i].from;
+
+        if (options_take_bool(opts, parts[i].key, &on, err) < 0) {
+            return -EINVAL;
+        }
+        *ret |= (unsigned)on << parts[i].what;
+    }
+    return 0;
+}
+
 static int take_options(struct node *node, struct options *opts,
                         struct open_options *o, GError **err)
 {
     bool unmap = (node_flags(node) & NODE_UNMAP) != 0;
     int rc = take_sizes(opts, o, err);
 
+    rc = rc ? rc : take_guard(opts, &o->guarded, err);
     o->pass[QCOW2_FREE_REQUEST] = unmap;
     o->pass[QCOW2_FREE_SNAPSHOT] = true;
     o->pass[QCOW2_FREE_OTHER] = false;
@@ -558,6 +598,7 @@ static int co_fn open_image(struct node *node, struct options *opts,
     s->lazy = o.lazy_given ? o.lazy
                            : (s->header.compatible & QCOW2_LAZY_REFCOUNTS) != 0;
     s->lazy = s->lazy && s->header.version >= 3;
+    s->guarded = o.guarded;
     memcpy(s->passes_discard, o.pass, sizeof(o.pass));
     rc = open_data_file(s, opts, err);            /* yields */
     rc = rc ? rc : open_tables(s, &o, err);       /* yields */

@@ -115,6 +115,7 @@ struct qcow2 {
     bool lazy;         /* lazy refcounts */
     bool encrypted;    /* no data can be read or written */
     bool passes_discard[QCOW2_FREE_WHYS];
+    unsigned guarded; /* a bit for each enum guard_what that is checked */
 
     struct qcow2_entry_format entry;
     unsigned cluster_bits;

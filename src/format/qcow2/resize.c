@@ -199,9 +199,38 @@ static int64_t co_fn preallocate_some(struct qcow2 *s, int64_t offset,
     return rc ? rc : n << s->cluster_bits;
 }
 
+/* The cluster in which the disk ended.  Its end is gained as well: it gets a
+ * place, or the whole of the one it has.  Returns where to go on. */
+static int64_t co_fn preallocate_edge(struct qcow2 *s, int64_t old,
+                                      enum prealloc_mode how)
+{
+    int64_t rest = cluster_up(s, old) - old;
+    struct extent e = {.bytes = 0};
+    int rc = 0;
+
+    if (rest == 0) {
+        return old;
+    }
+    rc = qcow2_co_map(s, old, rest, &e); /* yields */
+    if (rc < 0) {
+        return rc;
+    }
+    if (e.kind == QCOW2_HOLE && !s->header.backing_name) {
+        return cluster_down(s, old); /* all of it is a hole */
+    }
+    if (e.kind == QCOW2_DATA && e.copied && how != PREALLOC_METADATA) {
+        rc = fill_host(s, e.host, rest, true, how); /* yields */
+    }
+    return rc < 0 ? rc : cluster_up(s, old);
+}
+
 static int co_fn preallocate(struct qcow2 *s, int64_t offset, int64_t end,
                              enum prealloc_mode how)
 {
+    offset = preallocate_edge(s, offset, how); /* yields */
+    if (offset < 0) {
+        return (int)offset;
+    }
     while (offset < end) {
         int64_t n = preallocate_some(s, offset, end - offset, how);
 
@@ -265,7 +294,7 @@ static int co_fn grow(struct qcow2 *s, int64_t old, int64_t length,
     co_mutex_unlock(&s->meta);
     rc = rc ? rc : zero_gained(s, old, length); /* yields */
     if (rc == 0 && prealloc != PREALLOC_OFF) {
-        rc = preallocate(s, cluster_up(s, old), length, prealloc);
+        rc = preallocate(s, old, length, prealloc);
     }
     rc = rc ? rc : qcow2_co_flush_all(s); /* yields */
     if (rc < 0) {

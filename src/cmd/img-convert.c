@@ -458,12 +458,26 @@ static int prepare(struct convert_cmd *c, int64_t *workers)
     return status;
 }
 
+/*
+ * How many threads do the work of @workers.  Through the page cache it is that
+ * of processors, and more threads would only take the caches from each other;
+ * past it, each keeps one request under way.
+ */
+static unsigned choose_threads(const struct convert_cmd *c, int64_t workers)
+{
+    unsigned flags = c->source_flags | c->target_flags;
+    unsigned enough = MAX(2 * g_get_num_processors(), 4);
+
+    return flags & NODE_DIRECT ? (unsigned)workers
+                               : MIN((unsigned)workers, enough);
+}
+
 static int run(struct convert_cmd *c, int64_t workers)
 {
     if (c->options && img_options_want_help(c->options)) {
         return img_print_options(c->target_format, IMG_OPTIONS_ALL);
     }
-    c->crew = img_crew((unsigned)workers);
+    c->crew = img_crew(choose_threads(c, workers));
     if (!c->crew) {
         return CMD_FAILURE;
     }

@@ -226,6 +226,20 @@ int options_take_enum(struct options *o, const char *key,
     return error_set(err, -EINVAL, "%s=%s: not one of %s", key, value, allowed);
 }
 
+void options_foreach(const struct options *o,
+                     void (*each)(void *opaque, const char *key,
+                                  const char *value),
+                     void *opaque)
+{
+    GHashTableIter it;
+    gpointer key, value;
+
+    g_hash_table_iter_init(&it, o->values);
+    while (g_hash_table_iter_next(&it, &key, &value)) {
+        each(opaque, key, value);
+    }
+}
+
 bool options_has_child(const struct options *o, const char *child)
 {
     size_t n = strlen(child);

@@ -68,6 +68,12 @@ nodiscard int options_take_enum(struct options *o, const char *key,
                                 const char *const *names, int *ret,
                                 GError **err);
 
+/* Calls @each for all options, in any order. */
+void options_foreach(const struct options *o,
+                     void (*each)(void *opaque, const char *key,
+                                  const char *value),
+                     void *opaque);
+
 /* Is there an option that begins with "@child."? */
 bool options_has_child(const struct options *o, const char *child);
 /* Takes all options that begin with "@child." out as a set of their own,

@@ -32,6 +32,8 @@ enum node_flags {
     NODE_NO_BACKING = 1 << 5,  /* formats: do not open the backing file */
     NODE_CHECK = 1 << 6,       /* formats: open although marked corrupt */
     NODE_NO_IO = 1 << 7,       /* only metadata is wanted (info) */
+    NODE_AIO_NATIVE = 1 << 8,  /* files without an option aio=: native … */
+    NODE_AIO_THREADS = 1 << 9, /* … or threads; neither: their default */
 };
 
 /* What a request may carry. */

@@ -388,8 +388,7 @@ static struct node *co_fn open_file(const char *filename,
             return NULL;
         }
     }
-    if (drv && ((drv->traits & DRIVER_LEAF) ||
-                drv == name_to_driver(filename, NULL))) {
+    if (drv && ((drv->traits & DRIVER_LEAF) || drv->parse_name)) {
         options_set(own, "driver", name);
         return open_leaf(filename, g_steal_pointer(&own), flags, err);
     }

@@ -6,6 +6,8 @@
 #include "cmd/cmd.h"
 #include "driver/driver_list.h"
 #include "format/blkdebug.h"
+#include "format/blkverify.h"
+#include "format/copy_on_read.h"
 #include "format/qcow2/driver.h"
 #include "format/raw.h"
 #include "format/writelog.h"
@@ -13,9 +15,10 @@
 void cmd_register_drivers(void)
 {
     static const struct driver *const drivers[] = {
-        &driver_file,    &driver_host_device, &driver_null,
-        &driver_null_co, &driver_null_aio,    &driver_raw,
-        &driver_qcow2,   &driver_blkdebug,    &driver_writelog,
+        &driver_file,         &driver_host_device, &driver_null,
+        &driver_null_co,      &driver_null_aio,    &driver_raw,
+        &driver_qcow2,        &driver_blkdebug,    &driver_blkverify,
+        &driver_copy_on_read, &driver_writelog,
     };
 
     for (size_t i = 0; i < G_N_ELEMENTS(drivers); i++) {

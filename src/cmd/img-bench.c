@@ -135,7 +135,9 @@ static int choose_engine(struct bench *b, const char *aio, bool native)
         return img_usage("-n and -i native work past the page cache only; add "
                          "-t none");
     }
-    b->image.leaf_aio = aio || native ? native ? "native" : "threads" : NULL;
+    if (aio || native) {
+        b->image.flags |= native ? NODE_AIO_NATIVE : NODE_AIO_THREADS;
+    }
     return -1;
 }
 

@@ -47,14 +47,14 @@ bool io_how_set(struct io_how *how, const struct io_opts *o)
     if (aio && strcmp(aio, "native") != 0 && strcmp(aio, "threads") != 0) {
         return io_fail("-i %s: must be threads or native", aio);
     }
-    if (aio && strcmp(aio, "native") == 0 && !(*flags & NODE_DIRECT)) {
-        return io_fail("-i native: Linux AIO needs -t none or -t directsync");
+    if (aio) {
+        *flags |=
+            strcmp(aio, "native") == 0 ? NODE_AIO_NATIVE : NODE_AIO_THREADS;
     }
     if (o->share && !o->rdonly) {
         return io_fail("-U: only an image that is opened read-only (-r) can be "
                        "shared by force");
     }
-    how->image.leaf_aio = aio;
     return set_discard(flags, o->discard);
 }
 
@@ -232,8 +232,7 @@ static void print_report(const struct image_report *r)
     g_autofree char *cluster = io_size_text((double)r->info.cluster_size);
     g_autofree char *vm_state = io_size_text((double)r->info.vm_state_offset);
 
-    (void)printf("format name: %s\ncluster size: %s\nvm state offset: %s\n",
-                 r->format, cluster, vm_state);
+    (void)printf("cluster size: %s\nvm state offset: %s\n", cluster, vm_state);
     if (r->specific) {
         (void)printf("Format specific information:\n");
         img_print(img_json_to_lines(r->specific));
@@ -246,7 +245,15 @@ static bool co_fn verb_info(struct io_shell *sh, const struct io_opts *o, int n,
     struct image_report report;
     GError *err = NULL;
     struct node *node = format_node(io_root(sh->image));
+    const struct driver *drv = node_driver(node);
 
+    (void)printf("format name: %s\n", drv->name);
+    if (drv->traits & DRIVER_LEAF) { /* it is format and protocol in one */
+        (void)printf("format name: %s\n", drv->name);
+    }
+    if (!drv->image) {
+        return true;
+    }
     if (info_co_get(node, &report, &err) < 0) { /* yields */
         return io_fail_error(err);
     }

@@ -13,6 +13,7 @@
 #include "cmd/cmd.h"
 #include "cmd/io-shell.h"
 #include "cmd/io-text.h"
+#include "format/blkverify.h"
 
 /* The most bytes of one request with data. */
 #define MAX_BYTES (INT64_C(0x7fffffff) & ~INT64_C(511))
@@ -87,13 +88,29 @@ static bool rw_report(const struct rw *rw)
     return ok;
 }
 
+/* Data that are not what they should be: nothing after that means anything. */
+static bool stop_at_mismatch(struct io_shell *sh)
+{
+    struct blkverify_mismatch m;
+
+    if (!blkverify_take_mismatch(io_root(sh->image), &m)) {
+        return false;
+    }
+    (void)fprintf(stderr,
+                  "blkverify: read offset=%" PRId64 " bytes=%" PRId64
+                  " contents mismatch at offset %" PRId64 "\n",
+                  m.offset, m.bytes, m.at);
+    sh->quit = true;
+    return true;
+}
+
 /* Runs @rw and reports; returns whether all is well. */
 static bool co_fn rw_run(struct io_shell *sh, struct rw *rw)
 {
     bool ok;
 
     io_co_run(sh->image, &rw->rq); /* yields */
-    ok = rw_report(rw);
+    ok = !stop_at_mismatch(sh) && rw_report(rw);
     rw_fini(rw);
     return ok;
 }

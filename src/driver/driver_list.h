@@ -5,8 +5,9 @@
  * file and host_device take the options
  *
  *   filename     the path; required
- *   aio          native (Linux AIO; only with NODE_DIRECT) or threads; native
- *                is the default with NODE_DIRECT, threads without
+ *   aio          native (Linux AIO; only with NODE_DIRECT) or threads; the
+ *                default is what the node's flags say, else native with
+ *                NODE_DIRECT, threads without
  *   locking      on, off or auto (default: on where the host has OFD locks)
  *   force        host_device: on = write although the kernel uses the device
  *

@@ -36,17 +36,23 @@ struct open_request {
 
 /* -- Options ------------------------------------------------------------- */
 
+/* Which engine the node's flags ask for. */
+static const struct engine_provider *default_aio(unsigned flags)
+{
+    bool native = flags & (NODE_AIO_NATIVE | NODE_AIO_THREADS)
+                      ? flags & NODE_AIO_NATIVE
+                      : flags & NODE_DIRECT;
+
+    return native ? &engine_libaio : &engine_threads;
+}
+
 static int open_take_aio(struct open_request *rq, struct options *opts,
                          GError **err)
 {
     bool direct = rq->flags & NODE_DIRECT;
     g_autofree char *name = options_take(opts, "aio");
 
-    rq->aio = direct ? &engine_libaio : &engine_threads;
-    if (!name) {
-        return 0;
-    }
-    rq->aio = engine_provider_find(name);
+    rq->aio = name ? engine_provider_find(name) : default_aio(rq->flags);
     if (!rq->aio) {
         return error_set(err, -EINVAL, "aio=%s: not one of native, threads",
                          name);

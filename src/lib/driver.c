@@ -15,6 +15,8 @@
 #include "block/node.h"
 #include "driver/driver_list.h"
 #include "format/blkdebug.h"
+#include "format/blkverify.h"
+#include "format/copy_on_read.h"
 #include "format/qcow2/driver.h"
 #include "format/raw.h"
 #include "format/writelog.h"
@@ -132,6 +134,8 @@ static void register_builtin(void)
     driver_register(&driver_raw);
     driver_register(&driver_qcow2);
     driver_register(&driver_blkdebug);
+    driver_register(&driver_blkverify);
+    driver_register(&driver_copy_on_read);
     driver_register(&driver_writelog);
 }
 

@@ -10,6 +10,7 @@
 #include "base/align.h"
 #include "base/error.h"
 #include "base/options.h"
+#include "block/driver.h"
 #include "block/node.h"
 #include "format/blkdebug.h"
 #include "tool/create.h"
@@ -21,7 +22,6 @@ static void how_clear(struct io_how *how)
 {
     g_free((char *)how->image.name);
     g_free((char *)how->image.format);
-    g_free((char *)how->image.leaf_aio);
     options_free((struct options *)how->image.options);
 }
 
@@ -33,7 +33,6 @@ static struct io_how how_copy(const struct io_how *how)
 
     copy.image.name = g_strdup(how->image.name);
     copy.image.format = g_strdup(how->image.format);
-    copy.image.leaf_aio = g_strdup(how->image.leaf_aio);
     copy.image.options = given ? options_clone(given) : options_new();
     return copy;
 }
@@ -160,20 +159,71 @@ int co_fn io_co_close(struct io_image *image, GError **err)
     return rc;
 }
 
-/* What cannot be changed while the image stays the same. */
-static int check_added(const struct options *added, GError **err)
+/* The node that an option like "file.driver" is about, or NULL. */
+static struct node *option_node(struct node *node, char **path)
 {
-    static const char *const fixed[] = {"driver", "filename", "node-name"};
-
-    for (size_t i = 0; i < G_N_ELEMENTS(fixed); i++) {
-        if (options_peek(added, fixed[i])) {
-            return error_set(err, -EINVAL,
-                             "option '%s' cannot be changed; close the image "
-                             "and open another one",
-                             fixed[i]);
-        }
+    while (node && path[1]) {
+        node = node_child(node, *path++);
     }
-    return 0;
+    return node;
+}
+
+/* Is @key=@value a change that no open image can make?  Which driver a node
+ * has, and which file it opens, are not to be changed. */
+static bool is_fixed(struct node *root, const char *key, const char *value)
+{
+    g_auto(GStrv) path = g_strsplit(key, ".", -1);
+    const char *last = path[g_strv_length(path) - 1];
+    const struct node *node = option_node(root, path);
+
+    if (strcmp(last, "driver") == 0) {
+        return !node || strcmp(value, node_driver(node)->name) != 0;
+    }
+    if (strcmp(last, "filename") == 0) {
+        return !node || strcmp(value, node_filename(node)) != 0;
+    }
+    return false;
+}
+
+/* Nodes have no names here; those that options gave are to stay. */
+static bool is_renamed(const struct io_image *image, const char *key,
+                       const char *value)
+{
+    const char *now = options_peek(image->how.image.options, key);
+
+    return (g_str_has_suffix(key, ".node-name") ||
+            strcmp(key, "node-name") == 0) &&
+           (!now || strcmp(now, value) != 0);
+}
+
+struct check_added {
+    const struct io_image *image;
+    const char *wrong; /* a key, or NULL */
+};
+
+static void check_option(void *opaque, const char *key, const char *value)
+{
+    struct check_added *check = opaque;
+
+    if (is_fixed(io_root(check->image), key, value) ||
+        is_renamed(check->image, key, value)) {
+        check->wrong = key;
+    }
+}
+
+static int check_added(const struct io_image *image,
+                       const struct options *added, GError **err)
+{
+    struct check_added check = {.image = image};
+
+    options_foreach(added, check_option, &check);
+    if (!check.wrong) {
+        return 0;
+    }
+    return error_set(err, -EINVAL,
+                     "option '%s' cannot be changed; close the image and open "
+                     "another one",
+                     check.wrong);
 }
 
 /* Changes @how as @change says. */
@@ -195,11 +245,8 @@ static int how_change(struct io_how *how, const struct io_change *change,
             return -EINVAL;
         }
     }
-    if (!change->added) {
-        return 0;
-    }
     options_merge(given, change->added);
-    return check_added(change->added, err);
+    return 0;
 }
 
 int co_fn io_co_reopen(struct io_image **image, const struct io_change *change,
@@ -208,7 +255,9 @@ int co_fn io_co_reopen(struct io_image **image, const struct io_change *change,
     struct io_how now = how_copy(&(*image)->how);
     struct io_how next = how_copy(&now);
     GError *why = NULL;
-    int rc = how_change(&next, change, err);
+    int rc = check_added(*image, change->added, err);
+
+    rc = rc ? rc : how_change(&next, change, err);
 
     if (rc < 0) {
         how_clear(&now);

@@ -45,7 +45,7 @@ nodiscard int co_fn io_co_close(struct io_image *image, GError **err);
 struct io_change {
     int rdwr;              /* 1: read-write, 0: read-only, -1: as it is */
     const char *cache;     /* a cache mode; NULL: as it is */
-    struct options *added; /* options, besides those given; not consumed */
+    struct options *added; /* options, maybe none; not consumed */
 };
 
 /*

@@ -36,9 +36,6 @@ struct node *co_fn tool_co_open(const struct tool_image *image, GError **err)
     if (image->format) {
         options_set(opts, "driver", image->format);
     }
-    if (image->leaf_aio) {
-        options_set(opts, "file.aio", image->leaf_aio);
-    }
     if (image->options) {
         options_merge(opts, image->options);
     }

@@ -25,7 +25,6 @@ struct tool_image {
     const char *format; /* NULL: probe */
     bool image_opts;    /* @name is driver=…,file.filename=… */
     unsigned flags;     /* enum node_flags */
-    const char *leaf_aio; /* aio= of the file below; NULL: its default */
     const struct options *options; /* more of them; NULL: none */
 };
 

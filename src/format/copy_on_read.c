@@ -21,12 +21,29 @@ struct cor {
     struct co_rwlock lock;
 };
 
+/* The size of the clusters of the image below @node, beneath filters. */
+static int co_fn cor_cluster(struct node *node, int64_t *ret)
+{
+    struct image_info info = {.cluster_size = 0};
+    const struct image_ops *image;
+    int rc = 0;
+
+    while ((node_driver(node)->traits & DRIVER_FILTER) && node_file(node)) {
+        node = node_file(node);
+    }
+    image = node_driver(node)->image;
+    if (image && image->co_info) {
+        rc = image->co_info(node, &info); /* yields */
+    }
+    *ret = max_i64(info.cluster_size, 4 * KiB);
+    image_info_fini(&info);
+    return rc;
+}
+
 static int co_fn cor_co_open(struct node *node, struct options *opts,
                              GError **err)
 {
     struct cor *c = node_state(node);
-    struct image_info info = {.cluster_size = 0};
-    const struct image_ops *image;
     int rc = node_co_open_child(node, "file", opts, node_flags(node), err);
 
     if (rc < 0) {
@@ -38,15 +55,10 @@ static int co_fn cor_co_open(struct node *node, struct options *opts,
                          "nowhere to copy to; open it read-write",
                          node_filename(node));
     }
-    image = node_driver(node_file(node))->image;
-    if (image && image->co_info) {
-        rc = image->co_info(node_file(node), &info); /* yields */
-        if (rc < 0) {
-            return rc;
-        }
+    rc = cor_cluster(node_file(node), &c->cluster); /* yields */
+    if (rc < 0) {
+        return rc;
     }
-    c->cluster = max_i64(info.cluster_size, 4 * KiB);
-    image_info_fini(&info);
     co_rwlock_init(&c->lock);
     node_set_length(node, node_length(node_file(node)));
     return 0;

@@ -252,7 +252,7 @@ static bool co_fn verb_info(struct io_shell *sh, const struct io_opts *o, int n,
         (void)printf("format name: %s\n", drv->name);
     }
     if (!drv->image) {
-        return true;
+        return false; /* scripts expect that, and no more lines */
     }
     if (info_co_get(node, &report, &err) < 0) { /* yields */
         return io_fail_error(err);

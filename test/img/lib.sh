@@ -2,7 +2,7 @@
 # shellcheck shell=bash
 #
 # Sourced by the tests in this folder: the image commands.  $COBLK is the
-# program; qemu-img is Debian's, where it is installed.
+# program; qemu-img ($qemu_img, or nothing) and qemu-io are Debian's.
 #
 #   here                       this folder
 #   tmp, work                  a folder that will be removed; one in it, to
@@ -10,6 +10,11 @@
 #   img COMMAND...             the program, called as coblk-img
 #   same COMMAND...            a test: as qemu-img COMMAND, it prints what is
 #                              expected and ends with the expected status
+#   same_io ARGUMENT...        the same for qemu-io; numbers that differ from
+#                              run to run are left out
+#   same_lines LINES ARGUMENT...
+#                              the same, with LINES on standard input
+#   same_status ARGUMENT...    the same, but only for the status
 #   both COMMAND...            prepares what `same` will look at
 #   refuses WHAT REGEX COMMAND...
 #                              a test: COMMAND fails with one line on stderr
@@ -17,9 +22,9 @@
 #   equal WHAT FILE1 FILE2     a test: the two files have the same bytes
 #   random_file NAME BYTES     a file that has no zeroes to speak of
 #
-# `same` runs a command here and, where it can, by qemu-img in a folder that is
-# prepared alike.  What is expected is what qemu-img printed when the test was
-# written (expect/NAME.txt); COBLK_UPDATE_EXPECTED=1 writes that anew.
+# These run a command here and, where they can, by Debian's program in a folder
+# that is prepared alike.  What is expected is what that printed when the test
+# was written (expect/NAME.txt); COBLK_UPDATE_EXPECTED=1 writes that anew.
 
 # shellcheck source=../tap.sh
 . "$(dirname "${BASH_SOURCE[0]}")/../tap.sh"
@@ -28,6 +33,7 @@
 
 here=$(dirname "$(realpath "$0")")
 expected=$here/expect/$(basename "$0" .sh).txt
+# shellcheck disable=SC2034 # the tests look at it
 qemu_img=$(command -v qemu-img) || qemu_img=
 tmp=$(mktemp -d "${TMPDIR:-/tmp}/coblk-test-XXXXXX")
 work=$tmp/work
@@ -35,7 +41,9 @@ n_same=0
 
 # Messages begin with the name: it is the same for both.
 mkdir "$tmp/bin" "$work" "$tmp/theirs"
-ln -s "$COBLK" "$tmp/bin/qemu-img"
+for face in qemu-img qemu-io coblk-io; do
+    ln -s "$COBLK" "$tmp/bin/$face"
+done
 ln -s "$COBLK" "$tmp/bin/coblk-img"
 cd "$work" || exit 1
 
@@ -62,14 +70,28 @@ without_host()
     sed -e 's/^disk size: .*/disk size/' -e 's/"actual-size": .*/"actual-size"/'
 }
 
-# record PROGRAM COMMAND...: what scripts see of it.
+# Nor is what a clock decides.
+without_times()
+{
+    sed -E -e 's/ops; [0-9:.]+( sec)? \(.*\)/ops; TIME (RATES)/' \
+        -e 's/^([0-9]+,1,)[0-9:.]+,[0-9.]+,[0-9.]+$/\1TIME,RATES/'
+}
+
+# record PROGRAM COMMAND...: what scripts see of it.  Input comes from $input.
+input=/dev/null
 record()
 {
     local program=$1 rc
     shift
-    TZ=UTC "$program" "$@" 2>/dev/null </dev/null | without_host
+    TZ=UTC "$program" "$@" 2>/dev/null <"$input" | without_host |
+        without_times
     rc=${PIPESTATUS[0]}
     echo "status $rc"
+}
+
+record_status()
+{
+    record "$@" | tail -n 1
 }
 
 # nth N: the Nth record of the expected ones.
@@ -78,20 +100,47 @@ nth()
     awk -v n="$1" '/^\$ / { i++; next } i == n' "$expected"
 }
 
-same()
+# compare HOW PROGRAM COMMAND...: HOW is record or record_status.
+compare()
 {
-    local got theirs what="qemu-img $*"
+    local how=$1 program=$2 got theirs their_program what
+    shift 2
+    what="$program $*"
     n_same=$((n_same + 1))
-    got=$(record "$tmp/bin/qemu-img" "$@")
-    if [ -n "$qemu_img" ]; then
-        theirs=$(cd "$tmp/theirs" && record "$qemu_img" "$@")
-        is "$what, as qemu-img" "$got" "$theirs"
+    got=$("$how" "$tmp/bin/$program" "$@")
+    if their_program=$(command -v "$program"); then
+        theirs=$(cd "$tmp/theirs" && "$how" "$their_program" "$@")
+        is "$what, as Debian's" "$got" "$theirs"
     fi
     if [ -n "${COBLK_UPDATE_EXPECTED:-}" ]; then
         printf '$ %s\n%s\n' "$*" "${theirs-$got}" >>"$tmp/expected"
     fi
     [ -n "${COBLK_UPDATE_EXPECTED:-}" ] ||
         is "$what" "$got" "$(nth "$n_same")"
+}
+
+same()
+{
+    compare record qemu-img "$@"
+}
+
+same_io()
+{
+    compare record qemu-io "$@"
+}
+
+same_status()
+{
+    compare record_status qemu-io "$@"
+}
+
+same_lines()
+{
+    printf '%s\n' "$1" >"$tmp/input"
+    shift
+    input=$tmp/input
+    same_io "$@"
+    input=/dev/null
 }
 
 done_same()

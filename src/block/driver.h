@@ -44,6 +44,8 @@ enum driver_traits {
     DRIVER_LEAF = 1 << 0,   /* has no child "file" */
     DRIVER_FILTER = 1 << 1, /* passes all of its child's data through */
     DRIVER_GROWS = 1 << 2,  /* a write past the end makes it longer */
+    DRIVER_HOST = 1 << 3,   /* a leaf on a file or device of this host, which
+                             * takes the options filename, aio and locking */
 };
 
 struct image_ops;

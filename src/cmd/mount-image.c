@@ -105,9 +105,29 @@ static bool is_block_device(const char *filename)
     return stat(filename, &st) == 0 && S_ISBLK(st.st_mode);
 }
 
-static struct options *image_options(const struct mount_image *image)
+/* Options of the driver that reads the host's file: the one that was named, or
+ * the one below it. */
+static void image_host_options(const struct mount_image *image,
+                               struct options *o)
 {
     static const char *const locking[] = {"auto", "on", "off"};
+    const struct mount_opts *opts = image->opts;
+    const struct driver *drv = opts->format ? driver_find(opts->format) : NULL;
+    bool leaf = drv && (drv->traits & DRIVER_LEAF);
+
+    if (leaf && !(drv->traits & DRIVER_HOST)) {
+        return;
+    }
+    options_set(o, leaf ? "aio" : "file.aio",
+                image->native ? "native" : "threads");
+    options_set(o, leaf ? "locking" : "file.locking", locking[opts->locking]);
+    if (opts->force && is_block_device(image->filename)) {
+        options_set(o, leaf ? "force" : "file.force", "on");
+    }
+}
+
+static struct options *image_options(const struct mount_image *image)
+{
     const struct mount_opts *opts = image->opts;
     struct options *o = options_new();
 
@@ -124,11 +144,7 @@ static struct options *image_options(const struct mount_image *image)
 
         options_set(o, "size", text);
     }
-    options_set(o, "file.aio", image->native ? "native" : "threads");
-    options_set(o, "file.locking", locking[opts->locking]);
-    if (opts->force && is_block_device(image->filename)) {
-        options_set(o, "file.force", "on");
-    }
+    image_host_options(image, o);
     return o;
 }
 

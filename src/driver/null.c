@@ -4,6 +4,8 @@
  * zeroes, writes go nowhere.  A model for drivers of one's own.
  */
 
+#include <time.h>
+
 #include "base/align.h"
 #include "base/error.h"
 #include "block/node.h"
@@ -13,6 +15,7 @@
 struct null {
     bool read_zeroes;
     int64_t latency_ns;
+    struct timespec opened;
 };
 
 static int co_fn null_co_open(struct node *node, struct options *opts,
@@ -21,6 +24,8 @@ static int co_fn null_co_open(struct node *node, struct options *opts,
     struct null *s = node_state(node);
     int64_t size = 1 * GiB;
 
+    /* Whoever opens by name gives one. */
+    g_free(options_take(opts, "filename"));
     s->read_zeroes = true;
     if (options_take_size(opts, "size", &size, err) < 0 ||
         options_take_bool(opts, "read-zeroes", &s->read_zeroes, err) < 0 ||
@@ -28,6 +33,7 @@ static int co_fn null_co_open(struct node *node, struct options *opts,
                          err) < 0) {
         return -EINVAL;
     }
+    (void)clock_gettime(CLOCK_REALTIME, &s->opened);
     node_set_length(node, size);
     node_set_filename(node, "null");
     return 0;
@@ -95,6 +101,20 @@ static int co_fn null_co_truncate(struct node *node, int64_t length,
     return 0;
 }
 
+static int co_fn null_co_stat(struct node *node, struct node_stat *ret)
+{
+    const struct null *s = node_state(node);
+    int64_t sec = s->opened.tv_sec;
+    int64_t nsec = s->opened.tv_nsec;
+
+    *ret = (struct node_stat){
+        .atime = {sec, nsec},
+        .mtime = {sec, nsec},
+        .ctime = {sec, nsec},
+    };
+    return 0;
+}
+
 /* QEMU has two names for it. */
 #define NULL_DRIVER(NAME)                                               \
     {                                                                   \
@@ -106,7 +126,7 @@ static int co_fn null_co_truncate(struct node *node, int64_t length,
         .co_pwrite_zeroes = null_co_pwrite_zeroes,                      \
         .co_pdiscard = null_co_range, .co_flush_to_disk = null_co_wait, \
         .co_block_status = null_co_block_status,                        \
-        .co_truncate = null_co_truncate,                                \
+        .co_truncate = null_co_truncate, .co_stat = null_co_stat,       \
     }
 
 const struct driver driver_null = NULL_DRIVER("null");

@@ -34,7 +34,18 @@
 #include "base/list.h"
 #include "loop/loop.h"
 
-#define LIBAIO_DEPTH 1024
+/*
+ * Requests in the kernel at once, per loop.  All programs of the host share
+ * fs.aio-max-nr, by default 65536, so the loops of a process that has many get
+ * less, and where little is left, little is asked for.  What does not fit
+ * waits.
+ */
+#define LIBAIO_DEPTH      1024
+#define LIBAIO_DEPTH_MANY 128
+#define LIBAIO_DEPTH_MIN  64
+#define LIBAIO_FEW_LOOPS  8
+
+static atomic_uint n_contexts;
 
 /* So many go out at once even while plugged, to keep the device busy. */
 #define LIBAIO_BATCH 32
@@ -418,6 +429,7 @@ static void libaio_free(struct engine *e)
     }
     if (a->ctx) {
         (void)io_destroy(a->ctx);
+        atomic_fetch_sub(&n_contexts, 1);
     }
     if (a->completions.fd >= 0) {
         (void)close(a->completions.fd);
@@ -445,6 +457,7 @@ static int libaio_start(struct libaio *a, unsigned depth)
     if (rc < 0) {
         return rc;
     }
+    atomic_fetch_add(&n_contexts, 1);
     if (!(a->flags & LIBAIO_NO_RING)) {
         a->ring = libaio_find_ring(a->ctx);
     }
@@ -489,6 +502,21 @@ bool libaio_uses_ring(const struct engine *e)
     return container_of(e, const struct libaio, e)->ring != NULL;
 }
 
+/* As deep as can be had. */
+static int libaio_new_modest(struct loop *loop, struct engine **ret)
+{
+    unsigned depth = atomic_load(&n_contexts) < LIBAIO_FEW_LOOPS
+                         ? LIBAIO_DEPTH
+                         : LIBAIO_DEPTH_MANY;
+    int rc = libaio_new(loop, depth, 0, ret);
+
+    while (rc == -EAGAIN && depth > LIBAIO_DEPTH_MIN) {
+        depth /= 2;
+        rc = libaio_new(loop, depth, 0, ret);
+    }
+    return rc;
+}
+
 static void libaio_free_local(void *value)
 {
     libaio_free(value);
@@ -500,7 +528,7 @@ static int libaio_get(struct loop *loop, struct engine **ret)
     int rc;
 
     if (!e) {
-        rc = libaio_new(loop, LIBAIO_DEPTH, 0, &e);
+        rc = libaio_new_modest(loop, &e);
         if (rc < 0) {
             return rc;
         }

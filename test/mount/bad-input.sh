@@ -5,6 +5,8 @@
 # partition tables are in bad-tables.sh.
 . "$(dirname "$0")/lib.sh"
 
+requires jq jq
+
 if [ "$(id -u)" = 0 ] && private_mounts; then
     open_fuse
 fi
@@ -109,6 +111,9 @@ refuses 'a format nobody here reads' 1 \
 refuses 'a format that does not exist' 1 \
     "^coblk mount: $img: there is no format or driver 'bogus'; known are .*raw" \
     coblk_mount -o format=bogus "$img" "$mnt"
+refuses 'a format that is for devices' 1 \
+    "^coblk mount: $img: is a regular file; .*file" \
+    coblk_mount -o format=host_device "$img" "$mnt"
 refuses 'a window behind the end' 1 "^coblk mount: $img: .*(offset|end|size)" \
     coblk_mount -o offset=1G "$img" "$mnt"
 refuses 'a log file that cannot be' 1 \
@@ -237,6 +242,13 @@ if command -v strace >/dev/null && inject close:delay_enter=0 true; then
     wait
     is 'and says what it uses instead' "$(grep -c \
         'no Linux AIO (.*fs.aio-max-nr); using aio=threads' "$tmp/stderr")" 1
+    # The first two that are asked for are too large.
+    inject io_setup:error=EAGAIN:when=1..2 "$COBLK" mount -f "$img" "$mnt" \
+        2>"$tmp/stderr" &
+    ok 'few contexts are left: mounts' soon mountpoint -q "$mnt"
+    is 'smaller ones do' "$(info .aio) $(<"$tmp/stderr")" 'native '
+    stop
+    wait
     refuses 'no /dev/fuse' 1 '^coblk mount: /dev/fuse cannot be opened; load' \
         timeout -s KILL 20 strace -f -qq -o /dev/null -P /dev/fuse \
         -e inject=openat:error=ENOENT "$COBLK" mount "$img" "$mnt"

@@ -72,6 +72,27 @@ done
 ok 'all that was written is in the image' \
     cmp -n 16384 -i 1048576:4194304 "$img" "$img"
 
+# The driver of the host's file by its name, and one that has no file.
+start -o format=file,aio=threads,locking=off "$img"
+ok '-o format=file' cmp "$mnt/disk" "$img"
+is 'takes the options of the file' "$(info .aio)" threads
+stop
+start -o format=null,size=64M nothing
+is '-o format=null: a disk of that size' "$(stat -c %s "$mnt/disk")" 67108864
+ok 'of zeroes' cmp -n 67108864 "$mnt/disk" /dev/zero
+ok 'that takes what is written' dd if="$img" of="$mnt/disk" bs=1M count=4 \
+    oflag=direct conv=notrunc,fsync
+ok 'and forgets it' cmp -n 67108864 "$mnt/disk" /dev/zero
+stop
+
+# Linux AIO is shared out by the kernel: a mount leaves others some of it.
+before=$(</proc/sys/fs/aio-nr)
+start -o iothreads=64 "$img"
+is 'many threads' "$(info '[.iothreads, .aio] | join(" ")')" '64 native'
+ok 'take not all contexts there are' \
+    test $(($(</proc/sys/fs/aio-nr) - before)) -lt 32768
+stop
+
 start -o aio=threads,iothreads=2,merge=off,discard=unmap "$img"
 is 'info.json has them' \
     "$(info '[.image, .aio, .iothreads, .merge, .discard] | join(" ")')" \

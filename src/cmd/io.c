@@ -182,6 +182,7 @@ static bool co_fn verb_quit(struct io_shell *sh, const struct io_opts *o, int n,
 static bool check_image(const struct io_shell *sh, const struct io_verb *v)
 {
     if (!sh->image && !(v->flags & IO_VERB_ANY)) {
+        (void)fflush(stdout);
         (void)fprintf(stderr, "no file open, try 'help open'\n");
         return false;
     }

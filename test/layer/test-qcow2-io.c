@@ -60,6 +60,28 @@ static void test_write_and_read(gconstpointer opaque)
     g_assert_cmpint(rig_close(node), ==, 0);
 }
 
+/* Version 2 can say that a cluster is a hole, not that it is zeroes: then old
+ * data of the backing file would be seen. */
+static void test_discard_shows_no_backing(gconstpointer opaque)
+{
+    const char *how = opaque;
+    bool v2 = strstr(how, "0.10") != NULL;
+    struct node *node;
+
+    rig_create("base.qcow2", MiB, "compat=1.1");
+    node = rig_open("base.qcow2", NULL, NODE_RDWR);
+    g_assert_cmpint(rig_write(node, 0, MiB, 1, 0), ==, 0);
+    g_assert_cmpint(rig_close(node), ==, 0);
+    rig_create("a.qcow2", 2 * MiB, how);
+    node = rig_open("a.qcow2", NULL, NODE_RDWR | NODE_UNMAP);
+    g_assert_cmpint(rig_write(node, 0, 2 * MiB, 2, 0), ==, 0);
+    g_assert_cmpint(rig_discard(node, 0, 2 * MiB), ==, 0);
+    rig_expect(node, 0, MiB, v2 ? 2 : 0);
+    rig_expect(node, MiB, MiB, 0);
+    g_assert_cmpint(rig_close(node), ==, 0);
+    rig_check("a.qcow2");
+}
+
 int main(int argc, char **argv)
 {
     int rc;
@@ -72,6 +94,13 @@ int main(int argc, char **argv)
 
         g_test_add_data_func(name, formats[i], test_write_and_read);
     }
+    g_test_add_data_func(
+        "/qcow2-io/discard-shows-no-backing/v2",
+        "compat=0.10,backing_file=base.qcow2,backing_fmt=qcow2",
+        test_discard_shows_no_backing);
+    g_test_add_data_func("/qcow2-io/discard-shows-no-backing/v3",
+                         "compat=1.1,backing_file=base.qcow2,backing_fmt=qcow2",
+                         test_discard_shows_no_backing);
     rc = g_test_run();
     rig_fini();
     return rc;

@@ -138,13 +138,15 @@ static int take_flags(struct options *o, struct qcow2_header *h, GError **err)
     return 0;
 }
 
+/* By enum prealloc_mode. */
+static const char *const prealloc_names[] = {"off", "metadata", "falloc",
+                                             "full", NULL};
+
 int qcow2_take_prealloc(struct options *o, enum prealloc_mode *ret,
                         GError **err)
 {
-    static const char *const names[] = {"off", "metadata", "falloc", "full",
-                                        NULL};
     int i = PREALLOC_OFF;
-    int rc = options_take_enum(o, "preallocation", names, &i, err);
+    int rc = options_take_enum(o, "preallocation", prealloc_names, &i, err);
 
     *ret = (enum prealloc_mode)i;
     return rc;
@@ -354,16 +356,20 @@ static int co_fn backing_size(const char *filename,
 }
 
 static int co_fn create_data_file(const char *filename, int64_t bytes,
-                                  const struct qcow2_header *h, GError **err)
+                                  const struct qcow2_header *h,
+                                  enum prealloc_mode prealloc, GError **err)
 {
     g_autofree char *path = NULL;
-    g_autoptr(options) none = options_new();
+    g_autoptr(options) how = options_new();
 
     if (!h->data_file) {
         return 0;
     }
+    if (prealloc == PREALLOC_FALLOC || prealloc == PREALLOC_FULL) {
+        options_set(how, "preallocation", prealloc_names[prealloc]);
+    }
     path = qcow2_resolve_name(filename, h->data_file);
-    return node_co_create_file(path, bytes, none, err); /* yields */
+    return node_co_create_file(path, bytes, how, err); /* yields */
 }
 
 static bool is_there(const char *filename)
@@ -384,7 +390,7 @@ static int co_fn create(const char *filename, int64_t bytes,
         rc = backing_size(filename, h, &bytes, err); /* yields */
     }
     bytes = align_up(bytes, SECTOR);
-    rc = rc ? rc : create_data_file(filename, bytes, h, err);
+    rc = rc ? rc : create_data_file(filename, bytes, h, prealloc, err);
     rc = rc ? rc : node_co_create_file(filename, 0, opts, err);
     rc = rc ? rc : write_image_to(filename, h, err);
     rc = rc ? rc : resize_image(filename, bytes, prealloc, err);

@@ -84,10 +84,20 @@ int co_fn qcow2_co_reach(struct qcow2 *s, int64_t end)
     return rc == -EOPNOTSUPP ? -ENOSPC : rc;
 }
 
+/* Where the file may end: a table at its end is not filled up. */
+static int64_t needed_end(const struct qcow2 *s)
+{
+    int64_t l1_end = s->header.l1_offset + (int64_t)s->header.l1_entries * 8;
+
+    return cluster_up(s, l1_end) == s->used_end ? l1_end : s->used_end;
+}
+
 void co_fn qcow2_co_cut_ahead(struct qcow2 *s)
 {
-    if (s->reached > s->used_end && node_length(s->file) == s->reached) {
-        (void)!node_co_truncate(s->file, s->used_end, PREALLOC_OFF, 0,
+    int64_t end = needed_end(s);
+
+    if (s->reached > end && node_length(s->file) == s->reached) {
+        (void)!node_co_truncate(s->file, end, PREALLOC_OFF, 0,
                                 NULL); /* yields */
     }
     s->reached = 0;

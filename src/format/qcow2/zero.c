@@ -19,7 +19,7 @@
 enum wipe {
     WIPE_ZERO_KEEP, /* zeroes; a place of its own stays */
     WIPE_ZERO,      /* zeroes; the place is freed */
-    WIPE_DISCARD,   /* zeroes, or a hole where that is the same */
+    WIPE_DISCARD,   /* zeroes, or a hole where that is the same, or left */
     WIPE_UNMAP,     /* a hole */
 };
 
@@ -66,7 +66,8 @@ static struct qcow2_entry wiped_entry(struct qcow2 *s, struct qcow2_entry e,
         if (entry_is_hole(s, e) && hole_is_zero(s, offset)) {
             return e;
         }
-        return zero;
+        /* A hole would bring old data of the backing file back. */
+        return s->entry.v2 && !hole_is_zero(s, offset) ? e : zero;
     case WIPE_ZERO:
         return zero;
     case WIPE_ZERO_KEEP:

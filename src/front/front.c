@@ -442,16 +442,6 @@ void front_interrupt(struct front *f, uint64_t unique)
 
 /* -- The end */
 
-/* Makes the kernel send us what was changed through mappings: who has them
- * loses the mount, but no byte. */
-static void front_write_back(const char *mountpoint)
-{
-    auto_close int fd = open(mountpoint, O_RDONLY | O_CLOEXEC);
-
-    /* An error is remembered where it happens, with all write errors. */
-    (void)!(fd >= 0 && syncfs(fd) < 0);
-}
-
 int front_unmount(struct front *f, bool lazy)
 {
     g_autofree char *where = NULL;
@@ -459,9 +449,6 @@ int front_unmount(struct front *f, bool lazy)
 
     if (rc < 0) {
         return rc;
-    }
-    if (lazy) {
-        front_write_back(where);
     }
     return mountpoint_unmount(where, lazy, NULL);
 }
@@ -494,6 +481,10 @@ static void worker_stop(struct worker *w)
 
 void front_stop(struct front *f)
 {
+    /* Who still has mappings loses the mount, but no byte. */
+    if (f->service.view && !atomic_load(&f->has_ended)) {
+        view_recall(f->service.view);
+    }
     /* Before the workers: a notice may wait for an answer of theirs. */
     notifier_stop(f->notifier);
     for (unsigned i = 0; i < f->n_workers; i++) {

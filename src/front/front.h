@@ -64,13 +64,16 @@ nodiscard int front_start(struct front *f, const struct front_service *service,
 /*
  * Unmounts this very mount.  Returns 0, -EBUSY while files are open or another
  * mount covers it, or -EINVAL when somebody else has unmounted or detached it.
- * With @lazy detaches at once, after what mappings have changed was written
- * back.
+ * With @lazy detaches at once.
  */
 nodiscard int front_unmount(struct front *f, bool lazy);
 
-/* After the end: answers what is in flight, closes descriptors, ends the
- * helper thread.  All requests have completed when this returns. */
+/*
+ * Ends the service: has the kernel write what was changed through mappings
+ * (unless it has ended the connection), answers what is in flight, closes
+ * descriptors, ends the helper thread.  All requests have completed when this
+ * returns.
+ */
 void front_stop(struct front *f);
 void front_free(struct front *f); /* NULL is fine */
 

@@ -166,3 +166,16 @@ void coherence_publish(struct open_file *o)
         }
     }
 }
+
+void view_recall(struct view *v)
+{
+    const struct view_events *ev = &v->events;
+
+    view_lock(v);
+    for (unsigned i = 0; ev->data_changed && i < v->data->len; i++) {
+        struct data *d = g_ptr_array_index(v->data, i);
+
+        ev->data_changed(ev->opaque, d->inode.ino, 0, 0);
+    }
+    view_unlock(v);
+}

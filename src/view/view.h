@@ -206,7 +206,8 @@ nodiscard int64_t co_fn view_co_copy(struct view_file *src, int64_t src_offset,
  * soon the kernel is told; files that are open the whole time do.
  */
 struct view_events {
-    /* Pages of [@offset, @offset + @bytes) of @ino are out of date. */
+    /* Pages of [@offset, @offset + @bytes) of @ino are out of date; with 0
+     * @bytes, all from @offset. */
     void (*data_changed)(void *opaque, uint64_t ino, int64_t offset,
                          int64_t bytes);
     /* @name in directory @parent is not, or means something else now. */
@@ -215,6 +216,10 @@ struct view_events {
 };
 /* By the front, before it serves the view. */
 void view_set_events(struct view *v, const struct view_events *events);
+
+/* Has all cached pages dropped, by data_changed(): those that were changed
+ * through mappings are written on that occasion. */
+void view_recall(struct view *v);
 
 /* What .coblk/stats.json would show now, also where there is no such file.
  * Any thread.  g_free() it. */

@@ -17,6 +17,7 @@ serve()
     rm -f "$tmp/log"
     start -o "log=$tmp/log:info" "$img"
     pid=$(info .pid)
+    echo "$pid" >"$tmp/pid"
 }
 
 # shellcheck disable=SC2317 # called by ok
@@ -127,24 +128,36 @@ ok 'unmounts by the link' "$COBLK" umount "$tmp/link"
 
 # -- Changed through a mapping, not written yet
 
-serve
-python3 - "$mnt/disk" "$pid" "$tmp/log" <<'END'
-import mmap, os, signal, sys, time
+requires python3 python3
 
-fd = os.open(sys.argv[1], os.O_RDWR)
+# dirty FIRST: a process changes a mapping and runs the command FIRST; then
+# SIGTERM ends the daemon while the mapping is there
+dirty()
+{
+    serve
+    timeout -s KILL 30 python3 - "$mnt/disk" "$pid" "$1" <<'END'
+import mmap, os, signal, subprocess, sys, time
+
+path, pid, first = sys.argv[1:]
+fd = os.open(path, os.O_RDWR)
 m = mmap.mmap(fd, 1 << 20)
 m[:] = b"mapped!!" * (1 << 17)
-os.kill(int(sys.argv[2]), signal.SIGTERM)
-for _ in range(200):
-    if "busy" in open(sys.argv[3]).read():
-        break
-    time.sleep(0.05)
-os.kill(int(sys.argv[2]), signal.SIGTERM)
-while os.path.exists("/proc/" + sys.argv[2]):
+subprocess.run(first, shell=True, check=True)
+os.kill(int(pid), signal.SIGTERM)
+while os.path.exists("/proc/" + pid):
     time.sleep(0.05)
 os._exit(0)
 END
-is 'a second SIGTERM has mappings written back' \
-    "$(head -c 1048576 "$img" | tr -d 'maped!' | wc -c)" 0
+    head -c 1048576 "$img" | tr -d 'maped!' | wc -c
+    truncate -s 0 "$img"
+    truncate -s 64M "$img"
+}
+
+export tmp
+# shellcheck disable=SC2016 # expanded by the shell that runs it
+is 'a second SIGTERM has mappings written back' "$(dirty \
+    'kill "$(cat "$tmp/pid")"; until grep -q busy "$tmp/log"; do sleep .1; done')" 0
+is 'and so has the first one, when the mount was detached' \
+    "$(dirty "umount -l '$mnt'")" 0
 
 done_testing

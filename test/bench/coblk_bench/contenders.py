@@ -96,13 +96,15 @@ class Daemon(Contender):
 
     @argv(image, mountpoint) is its command line; it must stay in the
     foreground.  @inside names the file below a mounted directory; None when
-    the mountpoint is itself a regular file.
+    the mountpoint is itself a regular file.  @size is that of the file; None
+    when it is the size of the image.
     """
 
-    def __init__(self, name, argv, inside=None, needs=None):
+    def __init__(self, name, argv, inside=None, needs=None, size=None):
         super().__init__(name)
         self._argv = argv
         self._inside = inside
+        self._size = size
         self._needs = {'fusermount3': 'fuse3', **(needs or {})}
         self._process = None
         self._mountpoint = None
@@ -126,7 +128,7 @@ class Daemon(Contender):
             self._process = subprocess.Popen(
                 self._argv(image, self._mountpoint), stdin=subprocess.DEVNULL,
                 stdout=log, stderr=log, start_new_session=True)
-        self._wait_for(target, image.stat().st_size)
+        self._wait_for(target, self._size or image.stat().st_size)
         return target
 
     def session(self):
@@ -171,16 +173,17 @@ class Daemon(Contender):
         return lines[-1] if lines else 'it said nothing'
 
 
-def qemu_storage_daemon(name):
+def qemu_storage_daemon(name, image_format='raw', size=None):
     def argv(image, mountpoint):
         return ['qemu-storage-daemon',
                 '--blockdev', 'driver=file,node-name=file,cache.direct=on,'
                 f'aio=native,filename={image}',
-                '--blockdev', 'driver=raw,node-name=raw,file=file',
-                '--export', 'type=fuse,id=export,node-name=raw,writable=on,'
+                '--blockdev',
+                f'driver={image_format},node-name=disk,file=file',
+                '--export', 'type=fuse,id=export,node-name=disk,writable=on,'
                 f'mountpoint={mountpoint}']
 
-    return Daemon(name, argv,
+    return Daemon(name, argv, size=size,
                   needs={'qemu-storage-daemon': 'qemu-system-common'})
 
 
@@ -192,12 +195,12 @@ def nbdfuse(name):
                                      'nbdfuse': 'libnbd-bin'})
 
 
-def coblk(name, program, options=''):
+def coblk(name, program, options='', size=None):
     def argv(image, mountpoint):
         return [program, 'mount', '-f', *(['-o', options] if options else []),
                 image, mountpoint]
 
-    return Daemon(name, argv, inside='disk', needs={program: None})
+    return Daemon(name, argv, inside='disk', needs={program: None}, size=size)
 
 
 def shell(name, template):

@@ -61,15 +61,26 @@ class Sample:
 
 def run(workload, path, size, runtime_ms):
     """Run @workload for @runtime_ms on the first @size bytes of @path."""
+    return _run(workload, path, size, runtime_ms / 1000 + GRACE_S,
+                f'--runtime={runtime_ms}ms', '--time_based', '--norandommap')
+
+
+def run_requests(workload, path, size, requests):
+    """Send @requests of @workload, no two to the same block, to the first
+    @size bytes of @path."""
+    return _run(workload, path, size, 2 * GRACE_S,
+                f'--io_size={requests * workload.block}')
+
+
+def _run(workload, path, size, timeout, *options):
     report = _run_fio([
         'fio', f'--name={workload.name}', f'--filename={path}',
         f'--rw={workload.rw}', f'--bs={workload.block}',
         f'--iodepth={workload.depth}', f'--numjobs={workload.jobs}',
-        f'--size={size}', f'--runtime={runtime_ms}ms', '--time_based',
-        '--ioengine=libaio', '--direct=1', '--norandommap',
+        f'--size={size}', '--ioengine=libaio', '--direct=1',
         '--allow_file_create=0', '--fallocate=none', '--group_reporting',
         '--lat_percentiles=1', '--clat_percentiles=0',
-        '--output-format=json'], runtime_ms / 1000 + GRACE_S)
+        '--output-format=json', *options], timeout)
     return _sample(report['jobs'][0], workload)
 
 

@@ -5,20 +5,16 @@ All contenders are up at once, each on an image of its own.  A round runs
 every workload against every contender, in an order that rotates from one run
 to the next; ratios are taken inside a round, and their median is printed."""
 import argparse
-import datetime
 import json
 import os
-import platform
-import subprocess
 import sys
 import tempfile
 import time
 from pathlib import Path
 
-from . import contenders, fio, media, proc, report, targets
+from . import common, contenders, fio, media, proc, report, targets
 from .cleanup import Interrupted, undo, undo_stack
 
-REPOSITORY = Path(__file__).resolve().parents[3]
 WARM_UP_MS = 100
 SETTLE_S = 2.5  # daemons give memory back once, then they are idle
 IDLE_S = 1.0
@@ -43,16 +39,16 @@ def add_arguments(parser):
     parser.add_argument('--image', choices=('ram', 'disk', 'both'),
                         help='where the images lie (default: both)')
     parser.add_argument('--disk-dir', metavar='DIR', type=Path,
-                        default=_default_disk_dir(),
+                        default=common.default_disk_dir(),
                         help='a directory on the disk (default: %(default)s)')
     parser.add_argument('--workloads', metavar='NAMES', type=_workloads,
                         help='of ' + ','.join(fio.WORKLOADS)
                         + ' (default: all)')
-    parser.add_argument('--rounds', metavar='N', type=_positive,
+    parser.add_argument('--rounds', metavar='N', type=common.positive,
                         help='rounds to take the median of (default: 5)')
-    parser.add_argument('--runtime', metavar='MS', type=_positive,
+    parser.add_argument('--runtime', metavar='MS', type=common.positive,
                         help='length of one run (default: 400)')
-    parser.add_argument('--size', metavar='MIB', type=_positive,
+    parser.add_argument('--size', metavar='MIB', type=common.positive,
                         help='size of each image (default: 1024)')
     parser.add_argument('--json', metavar='FILE', type=Path,
                         help='keep every sample and the summary in FILE')
@@ -78,7 +74,7 @@ def main(args):
 
 def _run(args, roster):
     ticks = proc.cpu_ticks()
-    environment = _environment()
+    environment = common.environment()
     print(f'{environment["fio"]}, Linux {environment["kernel"]}, '
           f'{environment["cpus"]} CPUs, load {environment["load"]:.1f}; '
           f'{args.rounds} rounds of {args.runtime} ms, '
@@ -98,7 +94,7 @@ def _run(args, roster):
         if args.check:
             bad += report.print_verdicts(image, targets.check(results))
     environment['steal'] = proc.steal_share(ticks, proc.cpu_ticks())
-    _warn_of_noise(environment)
+    common.warn_of_noise(environment)
     if args.json:
         _write_json(args, environment, all_results)
     return 1 if bad or not all_results else 0
@@ -116,8 +112,7 @@ def _fill_in_defaults(args):
 def _roster(args):
     """Every contender that was asked for; the bare file always comes first,
     because the others are measured against it."""
-    program = args.coblk or os.environ.get('COBLK') or str(
-        REPOSITORY / 'build/src/cmd/coblk')
+    program = common.program(args)
     roster = [contenders.Contender('bare'), contenders.Loop('loop'),
               contenders.qemu_storage_daemon('qsd'),
               contenders.nbdfuse('nbdfuse'),
@@ -164,8 +159,8 @@ def _open_medium(stack, args, image, present):
 def _start_all(stack, args, medium, present, results):
     """Bring all of @present up; {contender: path} of those that came."""
     workdir = Path(tempfile.mkdtemp(prefix='coblk-bench-'))
-    undo(stack, f'remove {workdir}', _remove_tree, workdir)
-    _progress(f'{medium.name}: writing images')
+    undo(stack, f'remove {workdir}', common.remove_tree, workdir)
+    common.progress(f'{medium.name}: writing images')
     paths = {}
     first = None
     for contender in present:
@@ -198,7 +193,7 @@ class _Bench:
 
     def warm_up(self):
         for name in self._up:
-            _progress(f'{self._results.image}: warming up {name}')
+            common.progress(f'{self._results.image}: warming up {name}')
             self._one(name, fio.WORKLOADS['rr32'], WARM_UP_MS)
 
     def rounds(self):
@@ -206,14 +201,14 @@ class _Bench:
         turn = 0
         for n in range(self._args.rounds):
             for workload in self._args.workloads:
-                _progress(f'{self._results.image}: round {n + 1} of '
-                          f'{self._args.rounds}, {workload}')
+                common.progress(f'{self._results.image}: round {n + 1} of '
+                                f'{self._args.rounds}, {workload}')
                 turn += 1
-                for name in _rotated(names, turn):
+                for name in common.rotated(names, turn):
                     sample, cpu = self._one(name, fio.WORKLOADS[workload],
                                             self._args.runtime)
                     self._results.add(workload, name, sample, cpu)
-        _progress('')
+        common.progress('')
 
     def memory_and_idle(self):
         pids = {name: proc.session_pids(contender.session())
@@ -251,31 +246,6 @@ class _Bench:
             return min(size, f.seek(0, os.SEEK_END))
 
 
-def _default_disk_dir():
-    build = REPOSITORY / 'build'
-    return build if build.is_dir() else Path('/var/tmp')
-
-
-def _rotated(names, turn):
-    shift = turn % len(names)
-    return names[shift:] + names[:shift]
-
-
-def _environment():
-    return {'date': datetime.datetime.now().astimezone().isoformat(),
-            'kernel': platform.release(), 'cpus': os.cpu_count(),
-            'load': os.getloadavg()[0], 'fio': fio.version()}
-
-
-def _warn_of_noise(environment):
-    if environment['load'] > environment['cpus'] / 2:
-        print(f'\nnoise: the load was {environment["load"]:.1f} at the '
-              'start; other programs share the CPUs')
-    if environment['steal'] > 0.02:
-        print(f'\nnoise: the hypervisor took {environment["steal"]:.0%} of '
-              'the CPU time')
-
-
 def _write_json(args, environment, all_results):
     document = {
         'environment': environment,
@@ -285,16 +255,6 @@ def _write_json(args, environment, all_results):
     }
     args.json.write_text(json.dumps(document, indent=1) + '\n',
                          encoding='utf-8')
-
-
-def _progress(text):
-    if sys.stderr.isatty():
-        print(f'\r\033[K{text}', end='', file=sys.stderr, flush=True)
-
-
-def _remove_tree(directory):
-    # --one-file-system: were a mount left, its files would not be touched.
-    subprocess.run(['rm', '-rf', '--one-file-system', directory], check=True)
 
 
 def _names(text):
@@ -307,9 +267,3 @@ def _workloads(text):
         if name not in fio.WORKLOADS:
             raise argparse.ArgumentTypeError(f'there is no {name}')
     return names
-
-
-def _positive(text):
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f'want a number >= 1, not {text}')
-    return int(text)

@@ -70,7 +70,7 @@ def print_verdicts(image, verdicts):
     those that could not be measured included."""
     words = {True: 'reached', False: 'NOT REACHED', None: 'not measured'}
     print(f'\n== {image} image: targets ==')
-    _print_table(
+    print_table(
         ('', 'target', 'measured', ''),
         [(v.what, v.target, v.measured, words[v.reached]) for v in verdicts])
     return sum(not v.reached for v in verdicts)
@@ -100,7 +100,7 @@ def _summary(results, workload, contender):
 
 def _print_workload(results, workload):
     print(f'\n{workload}: {WORKLOADS[workload].describe()}')
-    _print_table(
+    print_table(
         ('', 'kIOPS', 'MB/s', 'p50 us', 'p99 us', 'CPU us/req', 'of bare',
          'min-max', 'of qsd'),
         [_row(results, workload, c) for c in results.contenders])
@@ -112,28 +112,28 @@ def _row(results, workload, contender):
         return (contender, 'failed', *[''] * 7)
     ratios = results.ratios(workload, contender, 'bare')
     spread = f'{min(ratios):.2f}-{max(ratios):.2f}' if ratios else '-'
-    return (contender, _number(s['iops'] / 1000, 1),
-            _number(s['bytes_per_s'] / 1e6, 0), _number(s['p50_us'], 0),
-            _number(s['p99_us'], 0), _number(s['cpu_us'], 1),
-            _number(s['of_bare'], 2), spread, _number(s['of_qsd'], 2))
+    return (contender, number(s['iops'] / 1000, 1),
+            number(s['bytes_per_s'] / 1e6, 0), number(s['p50_us'], 0),
+            number(s['p99_us'], 0), number(s['cpu_us'], 1),
+            number(s['of_bare'], 2), spread, number(s['of_qsd'], 2))
 
 
 def _print_daemons(results):
     if not results.memory:
         return
     print('\ndaemons, idle after the last round')
-    _print_table(
+    print_table(
         ('', 'RSS MiB', 'peak MiB', 'idle us/s'),
-        [(c, _number(m.rss / 1024, 1), _number(m.peak / 1024, 1),
-          _number(results.idle_ns[c] / 1000, 0))
+        [(c, number(m.rss / 1024, 1), number(m.peak / 1024, 1),
+          number(results.idle_ns[c] / 1000, 0))
          for c, m in results.memory.items()])
 
 
-def _number(value, digits):
+def number(value, digits):
     return '-' if value is None else f'{value:.{digits}f}'
 
 
-def _print_table(head, rows):
+def print_table(head, rows):
     widths = [max(len(r[i]) for r in (head, *rows)) for i in range(len(head))]
     for row in (head, *rows):
         cells = [row[0].ljust(widths[0])]

@@ -56,22 +56,30 @@ static int64_t patch_offset(const struct fuzz_disk *d, const uint8_t *patch)
     return lba * FUZZ_SECTOR_SIZE + load_le16(patch + 4);
 }
 
+bool fuzz_disk_next(const struct fuzz_disk *d, struct fuzz_patch *p)
+{
+    const uint8_t *at = p->next ? p->next : d->patches;
+    int64_t left = d->patches + d->patch_bytes - at;
+
+    if (left <= FUZZ_PATCH) {
+        return false;
+    }
+    p->offset = patch_offset(d, at);
+    p->bytes = at + FUZZ_PATCH;
+    p->n = min_i64(load_le16(at + 6), left - FUZZ_PATCH);
+    p->next = p->bytes + p->n;
+    return true;
+}
+
 void fuzz_disk_peek(const struct fuzz_disk *d, int64_t offset, void *buf,
                     int64_t bytes)
 {
-    const uint8_t *p = d->patches;
-    size_t left = d->patch_bytes;
+    struct fuzz_patch p = {.next = NULL};
 
     assert(bytes > 0 && range_ok(offset, bytes, d->size));
     memset(buf, 0, (size_t)bytes);
-    while (left > FUZZ_PATCH) {
-        size_t n = load_le16(p + 6);
-
-        n = n < left - FUZZ_PATCH ? n : left - FUZZ_PATCH;
-        overlay(buf, offset, bytes, patch_offset(d, p), p + FUZZ_PATCH,
-                (int64_t)n);
-        p += FUZZ_PATCH + n;
-        left -= FUZZ_PATCH + n;
+    while (fuzz_disk_next(d, &p)) {
+        overlay(buf, offset, bytes, p.offset, p.bytes, p.n);
     }
     for (int i = 0; i < d->n_fixes; i++) {
         overlay(buf, offset, bytes, d->fix[i].offset, d->fix[i].bytes, 4);

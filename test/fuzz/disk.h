@@ -42,8 +42,19 @@ struct fuzz_disk {
     int n_fixes;
 };
 
+/* One of the patches: where it is, and the bytes. */
+struct fuzz_patch {
+    int64_t offset; /* negative if it begins before the disk does */
+    const uint8_t *bytes;
+    int64_t n;
+    const uint8_t *next; /* internal: where the next one is */
+};
+
 /* Takes an input apart; false if it is too short to be one. */
 bool fuzz_disk_init(struct fuzz_disk *d, const uint8_t *data, size_t bytes);
+
+/* Goes through the patches; @p->next begins as NULL.  False at the end. */
+bool fuzz_disk_next(const struct fuzz_disk *d, struct fuzz_patch *p);
 
 /* Reads what is on the disk; the range must lie on it. */
 void fuzz_disk_peek(const struct fuzz_disk *d, int64_t offset, void *buf,

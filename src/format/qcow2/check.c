@@ -223,13 +223,22 @@ static int co_fn clear_marks(struct check *c)
 
 /* -- A check ------------------------------------------------------------- */
 
+/* With counts that are right.  Changes some of them, so comes before marks. */
+static int co_fn repair_snapshots(struct check *c)
+{
+    int rc;
+
+    if (c->snapshots_wrong == 0) {
+        return 0;
+    }
+    rc = qcow2_co_reload(c->s);          /* yields */
+    return rc ? rc : store_snapshots(c); /* yields */
+}
+
 static int co_fn finish_repair(struct check *c)
 {
     int rc = qcow2_co_reload(c->s); /* yields */
 
-    if (rc == 0 && c->snapshots_wrong > 0) {
-        rc = store_snapshots(c); /* yields */
-    }
     if (rc == 0 && c->r->corruptions == 0 && c->r->check_errors == 0) {
         rc = clear_marks(c); /* yields */
     }
@@ -244,6 +253,7 @@ static int co_fn run_check(struct check *c, GError **err)
 
     rc = rc ? rc : load_snapshots(c, err);
     rc = rc ? rc : check_counts(c, err); /* yields */
+    rc = rc ? rc : repair_snapshots(c);  /* yields */
     if (rc < 0) {
         return rc;
     }

@@ -98,8 +98,12 @@ static int co_fn check_l1_entry(const struct marks *m, uint32_t i)
     uint64_t e = m->l1[i];
     int64_t table = (int64_t)(e & QCOW2_OFFSET_MASK);
     uint64_t count;
-    int rc = is_wrong(m, e, table, &count); /* yields */
+    int rc;
 
+    if (table == 0) {
+        return 0; /* which is not the header */
+    }
+    rc = is_wrong(m, e, table, &count); /* yields */
     if (rc > 0) {
         count_finding(m);
         check_report(m->c,

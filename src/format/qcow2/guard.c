@@ -214,9 +214,17 @@ static int guarded(const struct qcow2 *s, int what)
 
 int co_fn qcow2_co_guard_data(struct qcow2 *s, int64_t offset, int64_t bytes)
 {
-    int what = s->external ? 0 : guard_find(s->guard, offset, bytes);
+    int64_t area = (offset + bytes - 1) >> (s->block_bits + s->cluster_bits);
+    int what;
 
-    what = guarded(s, what);
+    if (s->external) {
+        return 0;
+    }
+    if (unlikely(area >= s->reftable_n)) {
+        return qcow2_co_set_corrupt(
+            s, "data are at 0x%" PRIx64 ", where nothing is in use", offset);
+    }
+    what = guarded(s, guard_find(s->guard, offset, bytes));
     if (likely(what == 0)) {
         return 0;
     }

@@ -404,7 +404,7 @@ int co_fn qcow2_co_prepare_writing(struct qcow2 *s, GError **err)
     if (clash && !(node_flags(s->node) & NODE_CHECK)) {
         return error_set(err, -EIO,
                          "%s: its tables overlap each other; it can only be "
-                         "read until 'check -r all' has repaired it",
+                         "read: try 'check -r all', or convert it",
                          node_filename(s->node));
     }
     return 0;

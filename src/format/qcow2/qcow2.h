@@ -154,7 +154,7 @@ struct qcow2 {
     struct qcow2_l1 *_Atomic l1;
     struct dirty_map l1_dirty;       /* under @l1_lock */
     uint64_t *reftable;              /* host byte order */
-    int64_t reftable_n;              /* entries */
+    _Atomic int64_t reftable_n;      /* entries */
     struct dirty_map reftable_dirty; /* under @l1_lock */
 
     struct co_mutex writeback;
@@ -261,8 +261,8 @@ void guard_remove(struct guard *g, int64_t offset, int64_t bytes);
 int guard_find(const struct guard *g, int64_t offset, int64_t bytes);
 const char *guard_name(int what);
 
-/* Checks that guest data may go to a range of the image file.  0, or -EIO
- * after qcow2_co_set_corrupt(). */
+/* Checks that guest data may go to a range of the image file: it holds no
+ * metadata and can be counted.  0, or -EIO after qcow2_co_set_corrupt(). */
 nodiscard int co_fn qcow2_co_guard_data(struct qcow2 *s, int64_t offset,
                                         int64_t bytes);
 /* Checks that a cluster that is to be allocated is no metadata, and makes it
@@ -278,6 +278,9 @@ nodiscard int co_fn qcow2_co_load_reftable(struct qcow2 *s, GError **err);
 /* The count of host cluster @cluster (an index, not an offset). */
 nodiscard int co_fn qcow2_co_refcount(struct qcow2 *s, int64_t cluster,
                                       uint64_t *ret);
+/* How many of the first @clusters there are up to the last one in use. */
+nodiscard int co_fn qcow2_co_used(struct qcow2 *s, int64_t clusters,
+                                  int64_t *ret);
 /* Makes the refcount block for @cluster if there is none yet. */
 nodiscard int co_fn qcow2_co_count_at_all(struct qcow2 *s, int64_t cluster);
 /* Adds @delta to the counts of clusters [@first, @first + @n).  Returns 0, or

@@ -122,6 +122,38 @@ int co_fn qcow2_co_refcount(struct qcow2 *s, int64_t cluster, uint64_t *ret)
     return 0;
 }
 
+/* The same among [@first, @end), which has one refcount block; 0: none. */
+static int co_fn used_in_area(struct qcow2 *s, int64_t first, int64_t end,
+                              int64_t *ret)
+{
+    uint64_t count = 0;
+    int rc = 0;
+
+    while (rc == 0 && end > first && count == 0) {
+        rc = qcow2_co_refcount(s, --end, &count); /* yields */
+    }
+    *ret = count > 0 ? end + 1 : 0;
+    return rc;
+}
+
+int co_fn qcow2_co_used(struct qcow2 *s, int64_t clusters, int64_t *ret)
+{
+    int64_t end = min_i64(clusters, s->reftable_n << s->block_bits);
+    int rc = 0;
+
+    *ret = 0;
+    while (rc == 0 && *ret == 0 && end > 0) {
+        int64_t area = (end - 1) >> s->block_bits;
+        int64_t first = area << s->block_bits;
+
+        if (block_offset(s, area)) {
+            rc = used_in_area(s, first, end, ret); /* yields */
+        }
+        end = first;
+    }
+    return rc;
+}
+
 /* -- A longer refcount table --------------------------------------------- */
 
 /* What a longer table needs: it lies at cluster @first, the refcount blocks

@@ -331,18 +331,13 @@ void co_fn qcow2_co_drop_tables(struct qcow2 *s, int64_t length)
 
 int co_fn qcow2_co_cut_file(struct qcow2 *s)
 {
-    int64_t clusters = clusters_of(s, node_length(s->file));
-    uint64_t count = 0;
-    int rc = 0;
+    int64_t clusters;
+    int rc;
 
     co_mutex_lock(&s->meta); /* yields */
-    while (rc == 0 && clusters > 1) {
-        rc = qcow2_co_refcount(s, clusters - 1, &count); /* yields */
-        if (rc < 0 || count > 0) {
-            break;
-        }
-        clusters--;
-    }
+    rc = qcow2_co_used(s, clusters_of(s, node_length(s->file)),
+                       &clusters); /* yields */
+    clusters = max_i64(clusters, 1);
     if (rc == 0 && clusters << s->cluster_bits < node_length(s->file)) {
         rc = node_co_truncate(s->file, clusters << s->cluster_bits,
                               PREALLOC_OFF, 0, NULL); /* yields */

@@ -371,7 +371,7 @@ int co_fn qcow2_co_l2_get(struct qcow2 *s, int64_t offset, bool create,
     int rc = l1_table(s, l1, &table);
 
     ret->slice = NULL;
-    if (rc == 0 && create && !(l1 & QCOW2_COPIED)) {
+    if (rc == 0 && create && (table == 0 || !(l1 & QCOW2_COPIED))) {
         rc = table_make(s, index, table, &table); /* yields */
     }
     if (rc < 0 || table == 0) {

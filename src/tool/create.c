@@ -194,6 +194,12 @@ static int plan_parse_options(const struct create_request *rq,
     if (rq->options && options_parse(plan->opts, rq->options, &why) < 0) {
         return error_set(err, -EINVAL, "%s: %s", rq->filename, why->message);
     }
+    if (rq->backing && !*rq->backing) {
+        return error_set(err, -EINVAL,
+                         "%s: the name of its backing file is empty; leave it "
+                         "out for an image without one",
+                         rq->filename);
+    }
     if ((rq->backing || options_peek(plan->opts, OPT_BACKING)) &&
         !find_option(plan->drv, OPT_BACKING)) {
         return error_set(err, -EINVAL,
@@ -215,6 +221,12 @@ static int plan_size(const struct create_request *rq, struct create_plan *plan,
     const char *text = options_peek(plan->opts, OPT_SIZE);
 
     plan->bytes = rq->bytes;
+    if (rq->bytes >= 0 && text) {
+        return error_set(err, -EINVAL,
+                         "%s: its size is given twice; leave size=%s or the "
+                         "other one out",
+                         rq->filename, text);
+    }
     if (rq->bytes < 0 && text && parse_size(text, &plan->bytes) < 0) {
         return error_set(err, -EINVAL,
                          "%s: size=%s is no size; write bytes, or a number of "

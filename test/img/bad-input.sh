@@ -41,6 +41,10 @@ refuses 'empty option' 'KEY=VALUE' img create -f raw -o =1 x 1M
 refuses 'bad size' "'1X' is not a size; write .*k, M, G" img create x 1X
 refuses 'negative size' "no option -1|'-1' is not a size" img create x -- -1
 refuses 'size missing' 'x: how large' img create x
+refuses 'size given twice' 'x: its size is given twice; leave size=1M or' \
+    img create -f qcow2 -o size=1M x 2M
+refuses 'empty name of a backing file' 'name of its backing file is empty' \
+    img create -f qcow2 -b '' x 1M
 refuses 'bad --output' '--output=xml: must be human or json' \
     img info --output=xml data
 refuses 'bad cache mode' "'nine' is no cache mode; use none" \

@@ -217,16 +217,6 @@ static bool co_fn verb_length(struct io_shell *sh, const struct io_opts *o,
     return true;
 }
 
-/* The image itself, below filters. */
-static struct node *format_node(struct node *node)
-{
-    while ((node_driver(node)->traits & DRIVER_FILTER) && node_file(node) &&
-           strcmp(node_driver(node)->name, "raw") != 0) {
-        node = node_file(node);
-    }
-    return node;
-}
-
 static void print_report(const struct image_report *r)
 {
     g_autofree char *cluster = io_size_text((double)r->info.cluster_size);
@@ -244,7 +234,7 @@ static bool co_fn verb_info(struct io_shell *sh, const struct io_opts *o, int n,
 {
     struct image_report report;
     GError *err = NULL;
-    struct node *node = format_node(io_root(sh->image));
+    struct node *node = tool_format_node(io_root(sh->image));
     const struct driver *drv = node_driver(node);
 
     (void)printf("format name: %s\n", drv->name);

@@ -54,15 +54,21 @@ static int co_fn dispatch(struct io_image *image, const struct io_request *rq)
 static int co_fn perform_vm_state(struct io_image *image,
                                   const struct io_request *rq)
 {
-    struct node *root = io_root(image);
-    const struct image_ops *ops = node_driver(root)->image;
+    struct node *node = tool_format_node(io_root(image));
+    const struct image_ops *ops = node_driver(node)->image;
+    int rc;
 
     if (!ops || !ops->co_vm_state_readv || !ops->co_vm_state_writev) {
         return -EOPNOTSUPP;
     }
-    return rq->op == BACKEND_READ
-               ? ops->co_vm_state_readv(root, rq->offset, &rq->iovs)
-               : ops->co_vm_state_writev(root, rq->offset, &rq->iovs);
+    if (rq->op == BACKEND_READ) {
+        return ops->co_vm_state_readv(node, rq->offset, &rq->iovs);
+    }
+    rc = ops->co_vm_state_writev(node, rq->offset, &rq->iovs); /* yields */
+    if (rc == 0 && image->how.writethrough) {
+        rc = backend_co_flush(image->be); /* yields */
+    }
+    return rc;
 }
 
 static int co_fn perform(struct io_image *image, const struct io_request *rq)

@@ -8,6 +8,7 @@
 #include "base/align.h"
 #include "base/error.h"
 #include "base/options.h"
+#include "block/driver.h"
 #include "block/node.h"
 
 #define SECTOR 512
@@ -91,6 +92,15 @@ int tool_parse_cache(const char *name, unsigned *flags, bool *writethrough,
 int64_t tool_length(const struct node *node)
 {
     return align_up(node_length(node), SECTOR);
+}
+
+struct node *tool_format_node(struct node *node)
+{
+    while ((node_driver(node)->traits & DRIVER_FILTER) && node_file(node) &&
+           strcmp(node_driver(node)->name, "raw") != 0) {
+        node = node_file(node);
+    }
+    return node;
 }
 
 int co_fn tool_co_read(struct node *node, int64_t offset, void *buf,

@@ -48,6 +48,9 @@ nodiscard int tool_parse_cache(const char *name, unsigned *flags,
  */
 int64_t tool_length(const struct node *node);
 
+/* The image itself, below filters. */
+struct node *tool_format_node(struct node *node);
+
 /* Reads within tool_length().  0 or a negative errno. */
 nodiscard int co_fn tool_co_read(struct node *node, int64_t offset, void *buf,
                                  int64_t bytes);

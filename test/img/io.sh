@@ -99,6 +99,13 @@ same_io -f raw -c 'read -v 990 20' -c 'write -P 1 1000 10' -c 'read -v 990 20' \
     odd.raw
 same_content odd.raw
 
+# the state of a machine, beside the disk
+same_io -f qcow2 -c 'read -b 0 64k' -c 'write -b 0 64k' -c 'read -b -P 0xcd 0 64k' \
+    -c 'write -b -P 3 1G 1k' -c 'read -b -P 3 1G 512' -c map q.qcow2
+same_io -f qcow2 -c 'read -b -P 3 1G 1k' -c length -c 'read -P 0 0 64k' q.qcow2
+same_status -f raw -c 'read -b 0 1k' t.raw
+same_status -f qcow2 -c 'write -b 4096T 64k' q.qcow2
+
 # opening
 same_io -c length -c 'open -o driver=raw t.raw' -c length -c close -c length
 same_io -c 'open -o driver=raw,file.filename=t.raw' -c length

@@ -68,7 +68,8 @@ int co_fn qcow2_co_make_empty(struct node *node)
     int rc = qcow2_co_begin_change(s); /* yields */
 
     node_event(s->file, EVENT_EMPTY_IMAGE_PREPARE);
-    rc = rc ? rc : qcow2_co_unmap(s, 0, node_length(node), QCOW2_FREE_REQUEST);
+    rc = rc ? rc
+            : qcow2_co_unmap(s, 0, qcow2_mappable_end(s), QCOW2_FREE_REQUEST);
     rc = rc ? rc : qcow2_co_flush_all(s); /* yields */
     if (rc == 0) {
         qcow2_co_drop_tables(s, 0); /* yields */

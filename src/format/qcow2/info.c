@@ -14,8 +14,7 @@ int co_fn qcow2_co_info(struct node *node, struct image_info *ret)
         .cluster_size = s->cluster_size,
         .dirty = (h->incompatible & QCOW2_DIRTY) != 0,
         .corrupt = (h->incompatible & QCOW2_CORRUPT) != 0,
-        .vm_state_offset = align_up(
-            node_length(node), INT64_C(1) << (s->table_bits + s->cluster_bits)),
+        .vm_state_offset = s->vm_state_at,
         .encrypted = s->encrypted,
         .backing_filename = g_strdup(h->backing_name),
         .backing_format = g_strdup(h->backing_format),

@@ -217,6 +217,7 @@ void qcow2_set_geometry(struct qcow2 *s)
     s->order = h->refcount_order;
     s->block_bits = s->cluster_bits + 3 - s->order;
     s->refcount_max = UINT64_MAX >> (64 - (1 << s->order));
+    qcow2_place_vm_state(s, h->size);
 }
 
 /* -- Caches -------------------------------------------------------------- */

@@ -10,8 +10,8 @@
  * clusters are in use; allocation), free.c (giving them back), table.c (L1
  * and L2 tables: from guest to host), writeback.c (in which order metadata
  * reach the disk).  Requests: read.c, write.c, zero.c (zeroes and discard),
- * packed.c (compressed clusters), status.c.  Images as a whole: open.c,
- * create.c, resize.c, change.c, info.c, measure.c, check.c, amend.c,
+ * packed.c (compressed clusters), vm_state.c, status.c.  Images as a whole:
+ * open.c, create.c, resize.c, change.c, info.c, measure.c, check.c, amend.c,
  * snapshots.c (their table) and snapshot.c; with what these need: counts.c
  * (numbers per cluster), recount.c (a new refcount structure), shadow.c (many
  * tables at one moment).
@@ -139,6 +139,7 @@ struct qcow2 {
     atomic_bool corrupt; /* no more writes: metadata would be overwritten */
     atomic_int n_frees;  /* on both lists of free.c; for a quick look */
     atomic_int sparse;   /* status.c: 1 the file is, -1 it is not, 0 ask */
+    _Atomic int64_t vm_state_at; /* guest offset where VM state begins */
 
     /* -- Under @meta */
     struct co_mutex meta;
@@ -412,6 +413,9 @@ nodiscard int co_fn qcow2_co_flush_all(struct qcow2 *s);
 
 /* -- Requests ------------------------------------------------------------ */
 
+/* What shows where the image has nothing of its own at @offset: its backing
+ * file, or NULL for zeroes, as behind that file's end and in VM state. */
+struct node *qcow2_backing_at(struct qcow2 *s, int64_t offset);
 /* Reads any range, also past the end of the disk, not through the core. */
 nodiscard int co_fn qcow2_co_read(struct qcow2 *s, int64_t offset,
                                   const struct iovs *dst);
@@ -425,6 +429,17 @@ int co_fn qcow2_co_pdiscard(struct node *node, int64_t offset, int64_t bytes);
 int co_fn qcow2_co_block_status(struct node *node, bool precise, int64_t offset,
                                 int64_t bytes, struct block_status *ret);
 int co_fn qcow2_co_flush_to_os(struct node *node);
+
+/* VM state (vm_state.c); see struct image_ops. */
+int co_fn qcow2_co_vm_state_readv(struct node *node, int64_t offset,
+                                  const struct iovs *dst);
+int co_fn qcow2_co_vm_state_writev(struct node *node, int64_t offset,
+                                   const struct iovs *src);
+/* Sets where VM state begins behind a disk of @length. */
+void qcow2_place_vm_state(struct qcow2 *s, int64_t length);
+/* Where the guest offsets end that the L1 table has entries for, or the disk,
+ * whatever is more. */
+int64_t qcow2_mappable_end(const struct qcow2 *s);
 
 /* Are guest bytes known to be zeroes without reading data? */
 bool co_fn qcow2_co_is_zero(struct qcow2 *s, int64_t offset, int64_t bytes);

@@ -8,13 +8,21 @@
 #include "format/qcow2/fan.h"
 #include "format/qcow2/qcow2.h"
 
-/* What the backing file has there; without one, and behind it, zeroes. */
-static int co_fn read_backing(struct qcow2 *s, int64_t offset,
-                              const struct iovs *dst)
+struct node *qcow2_backing_at(struct qcow2 *s, int64_t offset)
 {
     struct node *backing = node_child(s->node, "backing");
 
-    if (!backing || offset >= node_length(backing)) {
+    return backing && offset < node_length(backing) && offset < s->vm_state_at
+               ? backing
+               : NULL;
+}
+
+static int co_fn read_backing(struct qcow2 *s, int64_t offset,
+                              const struct iovs *dst)
+{
+    struct node *backing = qcow2_backing_at(s, offset);
+
+    if (!backing) {
         iovs_memset(dst, 0, 0, dst->bytes);
         return 0;
     }

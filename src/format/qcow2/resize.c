@@ -242,7 +242,66 @@ static int co_fn preallocate(struct qcow2 *s, int64_t offset, int64_t end,
     return 0;
 }
 
+/* -- What is behind the end ---------------------------------------------- */
+
+void co_fn qcow2_co_drop_tables(struct qcow2 *s, int64_t length)
+{
+    int64_t first = qcow2_l1_entries_for(&s->header, length);
+
+    co_mutex_lock(&s->meta); /* yields */
+    co_mutex_lock(&s->writeback);
+    for (int64_t i = first; i < s->header.l1_entries; i++) {
+        uint64_t e = qcow2_l1_get(s, i);
+
+        if (e) {
+            int64_t table = (int64_t)(e & QCOW2_OFFSET_MASK);
+
+            qcow2_l1_set(s, i, 0);
+            if (e & QCOW2_COPIED) {
+                cache_forget(s->l2_cache, table, s->cluster_size);
+            }
+            qcow2_free(s, table, s->cluster_size, QCOW2_FREE_OTHER);
+        }
+    }
+    co_mutex_unlock(&s->writeback);
+    co_mutex_unlock(&s->meta);
+}
+
+/* Forgets all that is mapped behind @length: the disk's end, VM state. */
+static int co_fn drop_behind(struct qcow2 *s, int64_t length)
+{
+    int64_t first = cluster_up(s, length);
+    int64_t end = qcow2_mappable_end(s);
+    int rc = 0;
+
+    if (first < end) {
+        rc = qcow2_co_unmap(s, first, end - first, QCOW2_FREE_REQUEST);
+    }
+    rc = rc ? rc : qcow2_co_flush_all(s); /* yields */
+    if (rc == 0) {
+        qcow2_co_drop_tables(s, length); /* yields */
+        rc = qcow2_co_flush_all(s);      /* yields */
+    }
+    return rc;
+}
+
 /* -- Longer -------------------------------------------------------------- */
+
+/* VM state would become a part of the disk: it is void when that reaches so
+ * far.  Another place for it lets the backing file show here. */
+static int co_fn give_up_vm_state(struct qcow2 *s, int64_t old, int64_t length)
+{
+    int64_t at = s->vm_state_at;
+    int rc = 0;
+
+    if (length > at && qcow2_mappable_end(s) > max_i64(at, old)) {
+        rc = drop_behind(s, old); /* yields */
+    }
+    if (rc == 0) {
+        qcow2_place_vm_state(s, length);
+    }
+    return rc;
+}
 
 /* The bytes behind the old end of the disk that may not be zeroes. */
 static int co_fn zero_gained(struct qcow2 *s, int64_t old, int64_t length)
@@ -289,9 +348,12 @@ static int co_fn grow(struct qcow2 *s, int64_t old, int64_t length,
     if (rc < 0) {
         return rc;
     }
-    co_mutex_lock(&s->meta);                     /* yields */
-    rc = qcow2_co_grow_l1(s, (uint32_t)entries); /* yields */
-    co_mutex_unlock(&s->meta);
+    rc = give_up_vm_state(s, old, length); /* yields */
+    if (rc == 0) {
+        co_mutex_lock(&s->meta);                     /* yields */
+        rc = qcow2_co_grow_l1(s, (uint32_t)entries); /* yields */
+        co_mutex_unlock(&s->meta);
+    }
     rc = rc ? rc : zero_gained(s, old, length); /* yields */
     if (rc == 0 && prealloc != PREALLOC_OFF) {
         rc = preallocate(s, old, length, prealloc);
@@ -305,29 +367,6 @@ static int co_fn grow(struct qcow2 *s, int64_t old, int64_t length,
 }
 
 /* -- Shorter ------------------------------------------------------------- */
-
-void co_fn qcow2_co_drop_tables(struct qcow2 *s, int64_t length)
-{
-    int64_t first = qcow2_l1_entries_for(&s->header, length);
-
-    co_mutex_lock(&s->meta); /* yields */
-    co_mutex_lock(&s->writeback);
-    for (int64_t i = first; i < s->header.l1_entries; i++) {
-        uint64_t e = qcow2_l1_get(s, i);
-
-        if (e) {
-            int64_t table = (int64_t)(e & QCOW2_OFFSET_MASK);
-
-            qcow2_l1_set(s, i, 0);
-            if (e & QCOW2_COPIED) {
-                cache_forget(s->l2_cache, table, s->cluster_size);
-            }
-            qcow2_free(s, table, s->cluster_size, QCOW2_FREE_OTHER);
-        }
-    }
-    co_mutex_unlock(&s->writeback);
-    co_mutex_unlock(&s->meta);
-}
 
 int co_fn qcow2_co_cut_file(struct qcow2 *s)
 {
@@ -349,20 +388,10 @@ int co_fn qcow2_co_cut_file(struct qcow2 *s)
     return rc;
 }
 
-static int co_fn shrink(struct qcow2 *s, int64_t old, int64_t length,
-                        GError **err)
+static int co_fn shrink(struct qcow2 *s, int64_t length, GError **err)
 {
-    int64_t first = cluster_up(s, length);
-    int rc = 0;
+    int rc = drop_behind(s, length); /* yields */
 
-    if (first < old) {
-        rc = qcow2_co_unmap(s, first, old - first, QCOW2_FREE_REQUEST);
-    }
-    rc = rc ? rc : qcow2_co_flush_all(s); /* yields */
-    if (rc == 0) {
-        qcow2_co_drop_tables(s, length); /* yields */
-        rc = qcow2_co_flush_all(s);      /* yields */
-    }
     if (rc < 0) {
         return error_set_errno(err, rc, "%s: cannot make it shorter",
                                node_filename(s->node));
@@ -436,8 +465,9 @@ int co_fn qcow2_co_truncate(struct node *node, int64_t length,
         prealloc = PREALLOC_METADATA; /* all of it is seen in that file */
     }
     rc = length > old ? grow(s, old, length, prealloc, err)
-                      : shrink(s, old, length, err); /* yields */
-    rc = rc ? rc : set_size(s, length, err);         /* yields */
+                      : shrink(s, length, err); /* yields */
+    rc = rc ? rc : set_size(s, length, err);    /* yields */
+    qcow2_place_vm_state(s, s->header.size);
     if (rc == 0 && length < old) {
         (void)!qcow2_co_cut_file(s); /* yields */
     }

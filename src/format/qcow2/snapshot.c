@@ -579,6 +579,7 @@ int co_fn qcow2_co_snapshot_load(struct node *node, const char *id,
         rc = show(s, sn); /* yields */
         if (rc == 0) {
             s->header.size = sn->info.disk_bytes;
+            qcow2_place_vm_state(s, s->header.size);
             node_set_length(node, sn->info.disk_bytes);
         } else {
             error_set_errno(err, rc, "%s: cannot read snapshot '%s'",

@@ -246,8 +246,7 @@ static void run_widen(struct fresh_run *r)
 
 bool co_fn qcow2_co_is_zero(struct qcow2 *s, int64_t offset, int64_t bytes)
 {
-    const struct node *backing = node_child(s->node, "backing");
-    bool shines = backing && offset < node_length(backing);
+    bool shines = qcow2_backing_at(s, offset) != NULL;
 
     while (bytes > 0) {
         struct extent e;

@@ -28,9 +28,7 @@ enum wipe {
 /* Does a hole in the image at guest offset @offset read as zeroes? */
 static bool hole_is_zero(struct qcow2 *s, int64_t offset)
 {
-    const struct node *backing = node_child(s->node, "backing");
-
-    return !backing || offset >= node_length(backing);
+    return !qcow2_backing_at(s, offset);
 }
 
 static bool entry_is_placed(const struct qcow2 *s, struct qcow2_entry e)

@@ -15,6 +15,7 @@
 #include "base/endian.h"
 #include "block/driver.h"
 #include "format/qcow2/driver.h"
+#include "format/qcow2/entry.h"
 #include "qcow2-rig.h"
 
 #define DISK MiB
@@ -25,7 +26,8 @@ enum {
     REFTABLE = 0x10000,
     REFBLOCK = 0x20000,
     L1 = 0x30000,
-    L2 = 0x40000, /* maps three clusters of data from 0x50000 on */
+    L2 = 0x40000, /* maps three clusters of data */
+    DATA = 0x50000,
     FILE_END = 0x100000,
 };
 
@@ -311,6 +313,26 @@ static void test_opening_counts_again(void)
     expect_clean("o.qcow2");
 }
 
+/* While an image is being written lazily: what a crash would leave. */
+static void test_tables_are_counted_at_once(void)
+{
+    struct node *node;
+
+    rig_create("t.qcow2", DISK, "lazy_refcounts=on");
+    node = rig_open("t.qcow2", NULL, NODE_RDWR);
+    g_assert_cmpint(rig_write(node, 0, 64 * KiB, 1, 0), ==, 0);
+    g_assert_cmpint(rig_flush(node), ==, 0);
+    g_assert_cmpuint(peek("t.qcow2", INCOMPATIBLE), ==, DIRTY);
+    g_assert_cmpuint(peek("t.qcow2", L1), ==, QCOW2_COPIED | L2);
+    g_assert_cmpuint(peek("t.qcow2", L2), ==, QCOW2_COPIED | DATA);
+    /* four counts: of the tables, and of the cluster of data */
+    g_assert_cmpuint(peek("t.qcow2", REFBLOCK + 2 * 2), ==,
+                     UINT64_C(0x0001000100010000));
+    g_assert_cmpint(rig_close(node), ==, 0);
+    g_assert_cmpuint(peek("t.qcow2", REFBLOCK + 2 * 2), ==,
+                     UINT64_C(0x0001000100010001));
+}
+
 static void test_opening_gives_up(void)
 {
     g_autofree char *message = NULL;
@@ -364,6 +386,8 @@ int main(int argc, char **argv)
     g_test_add_func("/qcow2-check/marks", test_marks_go_when_all_is_well);
     g_test_add_func("/qcow2-check/open-counts-again",
                     test_opening_counts_again);
+    g_test_add_func("/qcow2-check/lazy-tables",
+                    test_tables_are_counted_at_once);
     g_test_add_func("/qcow2-check/open-gives-up", test_opening_gives_up);
     g_test_add_func("/qcow2-check/numbers", test_clusters_are_counted);
     rc = g_test_run();

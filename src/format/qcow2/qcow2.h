@@ -406,6 +406,8 @@ void busy_end(struct qcow2 *s, struct busy *b);
 nodiscard int co_fn qcow2_co_write_back(struct qcow2 *s);
 /* The same with refcounts, even if they are lazy. */
 nodiscard int co_fn qcow2_co_write_counts(struct qcow2 *s);
+/* Refcounts only: they may be ahead of what they are for, but not durable. */
+nodiscard int co_fn qcow2_co_write_counts_alone(struct qcow2 *s);
 /* The first, and counts down what was freed.  @meta not held. */
 nodiscard int co_fn qcow2_co_settle(struct qcow2 *s);
 /* Everything, freed clusters too, durable: for operations on whole images. */

@@ -349,6 +349,9 @@ static int co_fn table_make(struct qcow2 *s, int64_t index, int64_t old,
         cache_forget(s->l2_cache, place, s->cluster_size);
         rc = table_fill(s, place, old); /* yields */
     }
+    if (rc == 0 && s->lazy) { /* data may lack counts after a crash; not this */
+        rc = qcow2_co_write_counts_alone(s); /* yields */
+    }
     if (rc < 0) {
         guard_remove(s->guard, place, s->cluster_size);
         qcow2_co_unalloc(s, place, 1); /* yields */

@@ -165,6 +165,13 @@ struct picture {
     struct capture l2, refcounts;
 };
 
+static int picture_take_counts(struct qcow2 *s, struct picture *p)
+{
+    int rc = pieces_capture(s, false, &p->reftable);
+
+    return rc ? rc : cache_capture(s->refcount_cache, &p->refcounts);
+}
+
 static int picture_take(struct qcow2 *s, struct picture *p, bool counts)
 {
     int rc;
@@ -175,9 +182,8 @@ static int picture_take(struct qcow2 *s, struct picture *p, bool counts)
     qcow2_frees_capture(s, &p->frees);
     rc = pieces_capture(s, true, &p->l1);
     rc = rc ? rc : cache_capture(s->l2_cache, &p->l2);
-    if (counts) {
-        rc = rc ? rc : pieces_capture(s, false, &p->reftable);
-        rc = rc ? rc : cache_capture(s->refcount_cache, &p->refcounts);
+    if (rc == 0 && counts) {
+        rc = picture_take_counts(s, p);
     }
     return rc;
 }
@@ -278,6 +284,22 @@ int co_fn qcow2_co_write_back(struct qcow2 *s)
 int co_fn qcow2_co_write_counts(struct qcow2 *s)
 {
     return write_back(s, true); /* yields */
+}
+
+int co_fn qcow2_co_write_counts_alone(struct qcow2 *s)
+{
+    struct picture p = {.l2.n = 0};
+    int rc;
+
+    list_init(&p.frees);
+    list_init(&p.l1);
+    list_init(&p.reftable);
+    co_mutex_lock(&s->writeback); /* yields */
+    rc = picture_take_counts(s, &p);
+    rc = rc ? rc : write_counts(s, &p); /* yields */
+    picture_drop(s, &p, rc);
+    co_mutex_unlock(&s->writeback);
+    return rc;
 }
 
 int co_fn qcow2_co_settle(struct qcow2 *s)

@@ -442,6 +442,16 @@ void front_interrupt(struct front *f, uint64_t unique)
 
 /* -- The end */
 
+/* Has the kernel send what was changed through mappings, in large requests;
+ * front_stop() gets the rest page by page. */
+static void front_write_back(const char *mountpoint)
+{
+    auto_close int fd = open(mountpoint, O_RDONLY | O_CLOEXEC);
+
+    /* An error is remembered where it happens, with all write errors. */
+    (void)!(fd >= 0 && syncfs(fd) < 0);
+}
+
 int front_unmount(struct front *f, bool lazy)
 {
     g_autofree char *where = NULL;
@@ -449,6 +459,9 @@ int front_unmount(struct front *f, bool lazy)
 
     if (rc < 0) {
         return rc;
+    }
+    if (lazy) {
+        front_write_back(where);
     }
     return mountpoint_unmount(where, lazy, NULL);
 }

@@ -64,7 +64,8 @@ nodiscard int front_start(struct front *f, const struct front_service *service,
 /*
  * Unmounts this very mount.  Returns 0, -EBUSY while files are open or another
  * mount covers it, or -EINVAL when somebody else has unmounted or detached it.
- * With @lazy detaches at once.
+ * With @lazy detaches at once, after what mappings have changed was written
+ * back.
  */
 nodiscard int front_unmount(struct front *f, bool lazy);
 

@@ -130,8 +130,8 @@ ok 'unmounts by the link' "$COBLK" umount "$tmp/link"
 
 requires python3 python3
 
-# dirty FIRST: a process changes a mapping and runs the command FIRST; then
-# SIGTERM ends the daemon while the mapping is there
+# dirty FIRST: a process runs the command FIRST and changes a mapping (after
+# umount(8), which may sync); then SIGTERM ends the daemon while it is there.
 dirty()
 {
     serve
@@ -141,8 +141,8 @@ import mmap, os, signal, subprocess, sys, time
 path, pid, first = sys.argv[1:]
 fd = os.open(path, os.O_RDWR)
 m = mmap.mmap(fd, 1 << 20)
-m[:] = b"mapped!!" * (1 << 17)
 subprocess.run(first, shell=True, check=True)
+m[:] = b"mapped!!" * (1 << 17)
 os.kill(int(pid), signal.SIGTERM)
 while os.path.exists("/proc/" + pid):
     time.sleep(0.05)

@@ -162,7 +162,7 @@ char *args_help(const struct arg_syntax *syntax, const char *usage)
 {
     GString *help = g_string_new(NULL);
 
-    g_string_append_printf(help, "Usage: %s [OPTION…] %s\n\n%s\n\nOptions:\n",
+    g_string_append_printf(help, "Usage: %s [OPTION...] %s\n\n%s\n\nOptions:\n",
                            usage, syntax->operands, syntax->summary);
     for (size_t i = 0; i < syntax->n_args; i++) {
         if (syntax->args[i].help) {

@@ -80,9 +80,9 @@ int img_amend(int argc, char **argv)
     const struct arg args[] = {
         IMG_ARG_FORMAT(common),
         IMG_ARG_OPTS(common),
-        {'o', "options", "OPTIONS", "KEY=VALUE,… to set; help lists them",
+        {'o', "options", "OPTIONS", "KEY=VALUE,... to set; help lists them",
          .list = opts},
-        {'t', "cache", "MODE", "none, writeback, …", .text = &cache},
+        {'t', "cache", "MODE", "none, writeback, ...", .text = &cache},
         {0, "force", NULL, "do it although it is dangerous", .flag = &a.force},
         {'p', "progress", NULL, "show how far it is", .flag = &progress},
         IMG_ARG_QUIET(common),

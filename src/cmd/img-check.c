@@ -238,7 +238,7 @@ int img_check(int argc, char **argv)
         IMG_ARG_OPTS(common),
         {'r', "repair", "WHAT", "repair leaks, or all", .text = &fix},
         {0, "output", "FORM", "human or json", .text = &output},
-        {'T', "cache", "MODE", "none, writeback, …", .text = &cache},
+        {'T', "cache", "MODE", "none, writeback, ...", .text = &cache},
         IMG_ARG_SHARE(common),
         IMG_ARG_QUIET(common),
         IMG_ARG_OBJECT(common),

@@ -41,7 +41,7 @@ int img_commit(int argc, char **argv)
     const struct arg args[] = {
         IMG_ARG_FORMAT(common),
         IMG_ARG_OPTS(common),
-        {'t', "cache", "MODE", "none, writeback, …", .text = &cache},
+        {'t', "cache", "MODE", "none, writeback, ...", .text = &cache},
         {'b', "base", "FILE", "commit to this one of its backing files",
          .text = &c.rq.base},
         {'d', "drop", NULL, "leave the image as it is: it will be deleted",

@@ -121,7 +121,7 @@ int img_compare(int argc, char **argv)
         {'s', "strict", NULL, "sizes and what is allocated must be the same",
          .flag = &c.strict},
         {'p', "progress", NULL, "show how far it is", .flag = &progress},
-        {'T', "cache", "MODE", "none, writeback, … for reading",
+        {'T', "cache", "MODE", "none, writeback, ... for reading",
          .text = &cache},
         IMG_ARG_OPTS(common),
         IMG_ARG_SHARE(common),

@@ -531,7 +531,7 @@ int img_convert(int argc, char **argv)
         CONVERT_SOURCE_ARGS(*c),
         CONVERT_TARGET_ARGS(*c),
         {'o', "target-format-options", "OPTIONS",
-         "KEY=VALUE,… of the target; help lists them", .list = opts},
+         "KEY=VALUE,... of the target; help lists them", .list = opts},
         {'c', "compress", NULL, "compress the target", .flag = &c->compress},
         {'S', "sparse-size", "BYTES",
          "so many zeroes are left out; default 4k; 0: none",
@@ -550,7 +550,7 @@ int img_convert(int argc, char **argv)
         IMG_ARG_OBJECT(c->common),
     };
     const struct arg_syntax syntax = {args, G_N_ELEMENTS(args),
-                                      "FILENAME… TARGET",
+                                      "FILENAME... TARGET",
                                       "Copies images into another one."};
     int64_t workers = 0;
     char **operands;

@@ -49,7 +49,7 @@ int img_create(int argc, char **argv)
         {'f', "format", "FORMAT", "format of the new image; default raw",
          .text = &common.format},
         {'o', "options", "OPTIONS",
-         "KEY=VALUE,… of the format; help lists them", .list = opts},
+         "KEY=VALUE,... of the format; help lists them", .list = opts},
         {'b', "backing", "FILE", "make it on top of this backing file",
          .text = &c.rq.backing},
         {'B', "backing-format", "FORMAT", "format of the backing file; also -F",

@@ -161,7 +161,7 @@ int img_measure(int argc, char **argv)
         IMG_ARG_OPTS(common),
         {'O', "target-format", "FORMAT", "format of the new image; default raw",
          .text = &format},
-        {'o', "target-format-options", "OPTIONS", "KEY=VALUE,… of the format",
+        {'o', "target-format-options", "OPTIONS", "KEY=VALUE,... of the format",
          .list = opts},
         {'s', "size", "BYTES", "measure an empty image of this size",
          .text = &size},

@@ -51,7 +51,7 @@ int img_print_options(const char *format, enum img_options_kind kind)
                  kind == IMG_OPTIONS_AMEND ? "Amend" : "Supported", drv->name);
     for (; o && o->name; o++) {
         if (kind == IMG_OPTIONS_ALL || o->amend) {
-            g_autofree char *left = g_strdup_printf("  %s=<…>", o->name);
+            g_autofree char *left = g_strdup_printf("  %s=<...>", o->name);
 
             (void)printf("%-25s - %s%s%s%s\n", left, o->help,
                          o->value ? " (default: " : "",

@@ -45,7 +45,7 @@ int img_rebase(int argc, char **argv)
          "change the name only: both hold the same", .flag = &r.rq.unsafe},
         {'c', "compress", NULL, "compress what has to be copied",
          .flag = &r.rq.compress},
-        {'t', "cache", "MODE", "none, writeback, …", .text = &cache},
+        {'t', "cache", "MODE", "none, writeback, ...", .text = &cache},
         {'T', "source-cache", "MODE", "the same for the backing files",
          .text = &source_cache},
         {'p', "progress", NULL, "show how far it is", .flag = &progress},

@@ -56,7 +56,7 @@ static int print_help(void)
 {
     const struct driver *drv;
 
-    (void)printf("Usage: %s COMMAND [OPTION…] [ARGUMENT…]\n\n"
+    (void)printf("Usage: %s COMMAND [OPTION...] [ARGUMENT...]\n\n"
                  "Makes, copies, changes and examines disk images.\n\n"
                  "Commands:\n",
                  cmd_name());
@@ -193,7 +193,7 @@ int img_check_common(const struct img_common *c)
     }
     if (c->image_opts && c->format) {
         return img_usage("--image-opts and -f exclude each other; write "
-                         "driver=%s,… in the options",
+                         "driver=%s,... in the options",
                          c->format);
     }
     return -1;

@@ -125,7 +125,7 @@ static size_t open_args(struct io_opts *o, struct arg *ret)
          .flag = &o->copy_on_read},
         {'U', NULL, NULL, "although another program writes to it",
          .flag = &o->share},
-        {'o', NULL, "OPTIONS", "driver=FORMAT,…; may be repeated",
+        {'o', NULL, "OPTIONS", "driver=FORMAT,...; may be repeated",
          .list = o->options},
     };
 
@@ -179,7 +179,7 @@ static bool check_reopen(const struct io_opts *o, const struct options *added)
         return io_fail("reopen: -r or -w and read-only= exclude each other");
     }
     if (o->cache && options_has_child(added, "cache")) {
-        return io_fail("reopen: -c and the options cache.… exclude each other");
+        return io_fail("reopen: -c and the options cache.* exclude each other");
     }
     return true;
 }

@@ -174,7 +174,7 @@ static int co_fn plan_backing(const struct create_request *rq,
         return format ? 0
                       : error_set(err, -EINVAL,
                                   "%s: the format of its backing file is not "
-                                  "given; add -F raw, -F qcow2, …",
+                                  "given; add -F raw, -F qcow2, ...",
                                   rq->filename);
     }
     rc = look_at_backing(path, format, &bytes, err); /* yields */

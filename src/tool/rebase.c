@@ -249,7 +249,7 @@ static int check_format(const struct rebase_request *rq, GError **err)
     if (*rq->backing && !rq->format) {
         return error_set(err, -EINVAL,
                          "%s: the format of this backing file is not given; "
-                         "add -F raw, -F qcow2, …",
+                         "add -F raw, -F qcow2, ...",
                          rq->backing);
     }
     if (rq->format && !driver_find(rq->format)) {

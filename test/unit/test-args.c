@@ -128,7 +128,7 @@ static void test_help(void)
     g_autofree char *help = args_help(&syntax, "prog verb");
 
     g_assert_cmpstr(help, ==,
-                    "Usage: prog verb [OPTION…] FILE\n"
+                    "Usage: prog verb [OPTION...] FILE\n"
                     "\n"
                     "Does something.\n"
                     "\n"

@@ -46,7 +46,7 @@ const struct image_option qcow2_options[] = {
     {"data_file_raw", "on: the data file is a raw image as well", NULL, true},
     {"lazy_refcounts", "on: fewer writes, but a count after a crash", "off",
      true},
-    {"refcount_bits", "width of a reference count: 1, 2, 4 … 64", "16", true},
+    {"refcount_bits", "width of a reference count: 1, 2, 4 ... 64", "16", true},
     {"extent_size_hint", "how much XFS allocates at a time; default 1M", NULL,
      false},
     {"nocow", "on: no copy-on-write on btrfs", NULL, false},

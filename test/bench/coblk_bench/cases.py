@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from . import contenders, corpus, fio, proc
+from . import contenders, corpus, fio, media, proc
 from .cleanup import undo
 
 RUNTIME_MS = 400
@@ -100,7 +100,7 @@ class Mounted:
         for name, source in (('coblk', 'full.qcow2'), ('raw', 'full.raw')):
             work = _workdir(stack, place, f'{self.name}-{name}')
             image = work / 'image'
-            shutil.copyfile(place.corpus.get(source), image)
+            media.copy(place.corpus.get(source), image)
             daemon = contenders.coblk(name, place.programs['coblk'],
                                       size=place.size)
             undo(stack, f'stop {name}', daemon.stop)

@@ -32,9 +32,11 @@
 #define DEV_BATCH       64
 #define DEV_BATCH_BYTES (1024 * 1024)
 
-/* So many requests at once are more than one worker does while the next few
- * come in. */
-#define DEV_OVERLOAD 4
+/* More requests at once, or more data, than one worker does well alone.  For
+ * less, a second one costs more than it brings: it splits what would have been
+ * merged, and both spin for the next request. */
+#define DEV_OVERLOAD       33
+#define DEV_OVERLOAD_BYTES (256 * 1024)
 /* A worker stands by again when its help was not asked for this long. */
 #define DEV_HELP_NS (INT64_C(2) * 1000 * 1000)
 
@@ -191,7 +193,7 @@ static bool dev_drain(void *opaque)
         rc = dev_read(w);
         n += rc > 0;
     }
-    if (n >= DEV_OVERLOAD || rc > 0) {
+    if (n >= DEV_OVERLOAD || w->batch_bytes >= DEV_OVERLOAD_BYTES) {
         dev_overloaded(w);
     }
     queue_unplug(w->queue);

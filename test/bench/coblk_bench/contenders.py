@@ -25,6 +25,7 @@ class StartError(Exception):
 class Contender:
     """The bare backing file; the others differ from it."""
     wants_image = True
+    direct = True  # its image is not read through the page cache
 
     def __init__(self, name):
         self.name = name
@@ -79,6 +80,7 @@ class Loop(Contender):
 class Mounted(Contender):
     """A file that somebody else has mounted already."""
     wants_image = False
+    direct = False
 
     def __init__(self, name, path):
         super().__init__(name)
@@ -100,8 +102,10 @@ class Daemon(Contender):
     when it is the size of the image.
     """
 
-    def __init__(self, name, argv, inside=None, needs=None, size=None):
+    def __init__(self, name, argv, inside=None, needs=None, size=None,
+                 direct=True):
         super().__init__(name)
+        self.direct = direct
         self._argv = argv
         self._inside = inside
         self._size = size
@@ -191,8 +195,8 @@ def nbdfuse(name):
     def argv(image, mountpoint):
         return ['nbdfuse', mountpoint, '[', 'nbdkit', 'file', image, ']']
 
-    return Daemon(name, argv, needs={'nbdkit': 'nbdkit',
-                                     'nbdfuse': 'libnbd-bin'})
+    return Daemon(name, argv, direct=False,
+                  needs={'nbdkit': 'nbdkit', 'nbdfuse': 'libnbd-bin'})
 
 
 def coblk(name, program, options='', size=None):

@@ -116,11 +116,11 @@ def _roster(args):
     roster = [contenders.Contender('bare'), contenders.Loop('loop'),
               contenders.qemu_storage_daemon('qsd'),
               contenders.nbdfuse('nbdfuse'),
-              contenders.coblk('coblk', program)]
+              contenders.coblk('coblk', program, 'iothreads=2')]
     specs = list(args.contender)
-    second = targets.SECOND_IOTHREAD_NAME
-    if args.check and not any(s.startswith(second + '=') for s in specs):
-        specs.append(f'{second}=coblk:iothreads=2')
+    one = targets.ONE_IOTHREAD_NAME
+    if args.check and not any(s.startswith(one + '=') for s in specs):
+        specs.append(f'{one}=coblk:iothreads=1')
     roster += [contenders.parse(s, program) for s in specs]
     names = [c.name for c in roster]
     for name in [*names, *(args.only or [])]:
@@ -157,7 +157,8 @@ def _open_medium(stack, args, image, present):
 
 
 def _start_all(stack, args, medium, present, results):
-    """Bring all of @present up; {contender: path} of those that came."""
+    """Bring all of @present up; {name: (contender, image, path)} of those
+    that came."""
     workdir = Path(tempfile.mkdtemp(prefix='coblk-bench-'))
     undo(stack, f'remove {workdir}', common.remove_tree, workdir)
     common.progress(f'{medium.name}: writing images')
@@ -176,7 +177,7 @@ def _start_all(stack, args, medium, present, results):
         own.mkdir()
         undo(stack, f'stop {contender.name}', contender.stop)
         try:
-            paths[contender.name] = (contender,
+            paths[contender.name] = (contender, image,
                                      contender.start(image, own))
         except contenders.StartError as e:
             results.absent[contender.name] = str(e)
@@ -188,7 +189,7 @@ class _Bench:
 
     def __init__(self, args, up, results):
         self._args = args
-        self._up = up  # name -> (contender, path)
+        self._up = up  # name -> (contender, its image or None, path)
         self._results = results
 
     def warm_up(self):
@@ -205,14 +206,14 @@ class _Bench:
                                 f'{self._args.rounds}, {workload}')
                 turn += 1
                 for name in common.rotated(names, turn):
-                    sample, cpu = self._one(name, fio.WORKLOADS[workload],
-                                            self._args.runtime)
-                    self._results.add(workload, name, sample, cpu)
+                    self._results.add(workload, name, *self._one(
+                        name, fio.WORKLOADS[workload], self._args.runtime),
+                        self._beneath(name, fio.WORKLOADS[workload]))
         common.progress('')
 
     def memory_and_idle(self):
         pids = {name: proc.session_pids(contender.session())
-                for name, (contender, _) in self._up.items()
+                for name, (contender, *_) in self._up.items()
                 if contender.session() and name not in self._results.died}
         time.sleep(SETTLE_S)
         before = {name: proc.cpu_ns(p) for name, p in pids.items()}
@@ -223,7 +224,7 @@ class _Bench:
 
     def _one(self, name, workload, runtime):
         """One run: (sample, CPU time of the daemon or None)."""
-        contender, path = self._up[name]
+        contender, _, path = self._up[name]
         if name in self._results.died:
             return None, None
         pids = proc.session_pids(contender.session())
@@ -236,6 +237,16 @@ class _Bench:
             self._results.died[name] = f'in {workload.name}: {reason}'
             return None, None
         return sample, proc.cpu_ns(pids) - before if pids else None
+
+    def _beneath(self, name, workload):
+        """What the image of @name gives without its daemon, just now; None
+        where that is the same as of any other image."""
+        contender, image, _ = self._up[name]
+        if (self._results.image == 'ram' or name == 'bare'
+                or name in self._results.died or not contender.direct):
+            return None
+        return fio.run(workload, image, self._size(contender, image),
+                       self._args.runtime)
 
     def _size(self, contender, path):
         """The size to use: a file of somebody else may be smaller."""

@@ -11,7 +11,8 @@ class Results:
     """All that was measured on one image.
 
     samples[workload][contender] has one entry per round: a fio.Sample with
-    the daemon's CPU time, or None where the contender had failed.
+    the daemon's CPU time and the IOPS of its own image without the daemon (or
+    None: those of the bare file), or None where the contender had failed.
     """
     image: str
     workloads: list
@@ -22,10 +23,11 @@ class Results:
     absent: dict = field(default_factory=dict)     # contender -> reason
     died: dict = field(default_factory=dict)       # contender -> how
 
-    def add(self, workload, contender, sample, cpu_ns):
+    def add(self, workload, contender, sample, cpu_ns, beneath):
         entry = None
         if sample:
-            entry = {**asdict(sample), 'cpu_ns': cpu_ns}
+            entry = {**asdict(sample), 'cpu_ns': cpu_ns,
+                     'beneath_iops': beneath and beneath.iops}
         self.samples.setdefault(workload, {}).setdefault(
             contender, []).append(entry)
 
@@ -34,10 +36,11 @@ class Results:
         return median(values) if values else None
 
     def ratios(self, workload, contender, base):
-        """IOPS of @contender over @base, one for each round they share."""
-        return [c['iops'] / b['iops']
-                for c, b in zip(self._rounds(workload, contender),
-                                self._rounds(workload, base)) if c and b]
+        """IOPS of @contender over @base, one for each round they share; each
+        as a share of what its image gives."""
+        return [c / b for c, b in zip(self._shares(workload, contender),
+                                      self._shares(workload, base))
+                if c and b]
 
     def ratio(self, workload, contender, base):
         values = self.ratios(workload, contender, base)
@@ -49,6 +52,12 @@ class Results:
                   for s in self._rounds(workload, contender)
                   if s and s['cpu_ns'] is not None]
         return median(values) if values else None
+
+    def _shares(self, workload, contender):
+        """For each round: IOPS over those of the bare file."""
+        return [s and bare and s['iops'] / (s['beneath_iops'] or bare['iops'])
+                for s, bare in zip(self._rounds(workload, contender),
+                                   self._rounds(workload, 'bare'))]
 
     def _rounds(self, workload, contender):
         return self.samples.get(workload, {}).get(contender, [])

@@ -38,7 +38,7 @@ SHARES = (
 CPU_US = {'rr32': 7.0, 'rw32': 7.0, 'sw32': 7.0}  # at most, per request
 RSS_KIB = 16 * MIB_KIB                            # beside what is in flight
 SECOND_IOTHREAD = 0.90                            # of one iothread, at least
-SECOND_IOTHREAD_NAME = 'coblk-2t'
+ONE_IOTHREAD_NAME = 'coblk-1t'                    # coblk itself has two
 
 
 @dataclass
@@ -80,7 +80,7 @@ def _cpu(results, workload, limit):
 
 
 def _second_iothread(results):
-    ratios = {w: results.ratio(w, SECOND_IOTHREAD_NAME, 'coblk')
+    ratios = {w: results.ratio(w, 'coblk', ONE_IOTHREAD_NAME)
               for w in results.workloads}
     ratios = {w: r for w, r in ratios.items() if r is not None}
     worst = min(ratios, key=ratios.get, default=None)

@@ -29,6 +29,7 @@
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
+#include <sys/param.h>
 #include <unistd.h>
 
 #include "base/list.h"
@@ -50,8 +51,14 @@ static atomic_uint n_contexts;
 /* So many go out at once even while plugged, to keep the device busy. */
 #define LIBAIO_BATCH 32
 
-/* Completions taken from the ring at a time. */
-#define LIBAIO_REAP 32
+/*
+ * Completions handed up at a time.  A device that has ended everything idles
+ * until the answers have gone up and the next requests have come down, so the
+ * loop looks for these after each few.  Where requests are done as soon as they
+ * are submitted there is nothing to keep busy, and fewer, larger batches win.
+ */
+#define LIBAIO_REAP      32
+#define LIBAIO_REAP_SOME 2
 
 /* The ring at the address of a context, as the kernel lays it out. */
 #define AIO_RING_MAGIC             0xa10a10a1
@@ -86,11 +93,12 @@ struct libaio {
     struct aio_ring *ring;      /* NULL: use io_getevents() */
     struct loop_fd completions; /* the eventfd */
     bool watching;
-    struct bh *early; /* for what was done during submission */
+    struct bh *again; /* for what is in the ring and was not signalled anew */
 
     struct list pending; /* struct engine_io, not yet in the kernel */
     int n_pending;
     int n_in_kernel;
+    bool at_once;    /* all was done during submission, the last time */
     bool blocked;    /* the kernel would take no more: wait for completions */
     bool submitting; /* libaio_flush() is on the stack */
 
@@ -189,20 +197,23 @@ static void libaio_finish(struct libaio *a, struct engine_io *io, int64_t res)
 
 /* -- The completion ring ------------------------------------------------- */
 
-static bool libaio_ring_empty(const struct aio_ring *ring)
+static int libaio_ring_count(const struct aio_ring *ring)
 {
-    return atomic_load_explicit(&ring->head, memory_order_relaxed) ==
-           atomic_load_explicit(&ring->tail, memory_order_relaxed);
+    unsigned head = atomic_load_explicit(&ring->head, memory_order_relaxed);
+    unsigned tail = atomic_load_explicit(&ring->tail, memory_order_relaxed);
+
+    return (int)(tail >= head ? tail - head : ring->nr - head + tail);
 }
 
-/* Takes up to LIBAIO_REAP completions out of the ring. */
-static int libaio_take_from_ring(struct aio_ring *ring, struct io_event *events)
+/* Takes up to @max completions out of the ring. */
+static int libaio_take_from_ring(struct aio_ring *ring, struct io_event *events,
+                                 int max)
 {
     unsigned head = atomic_load_explicit(&ring->head, memory_order_relaxed);
     unsigned tail = atomic_load_explicit(&ring->tail, memory_order_acquire);
     int n = 0;
 
-    while (head != tail && n < LIBAIO_REAP) {
+    while (head != tail && n < max) {
         events[n++] = ring->events[head];
         head = head + 1 == ring->nr ? 0 : head + 1;
     }
@@ -283,6 +294,7 @@ static struct engine_io *libaio_pop_pending(struct libaio *a)
 static void libaio_flush(void *opaque)
 {
     struct libaio *a = opaque;
+    int done;
 
     /* Completing a failed request may run a coroutine that submits more. */
     if (a->submitting) {
@@ -309,8 +321,10 @@ static void libaio_flush(void *opaque)
     a->submitting = false;
 
     /* In memory, a request may be done as soon as it is submitted. */
-    if (a->ring && !libaio_ring_empty(a->ring)) {
-        bh_schedule(a->early);
+    done = a->ring ? libaio_ring_count(a->ring) : 0;
+    a->at_once = done > 0 && done == a->n_in_kernel;
+    if (done > 0) {
+        bh_schedule(a->again);
     }
 }
 
@@ -337,43 +351,49 @@ static void libaio_submit(struct engine *e, struct engine_io *io)
 
 /* -- Completion ---------------------------------------------------------- */
 
-static int libaio_take(struct libaio *a, struct io_event *events)
+/* Up to @max completions. */
+static int libaio_take(struct libaio *a, struct io_event *events, int max)
 {
     struct timespec now = {0};
     int n;
 
     if (a->ring) {
-        return libaio_take_from_ring(a->ring, events);
+        return libaio_take_from_ring(a->ring, events, max);
     }
     do {
-        n = io_getevents(a->ctx, 0, LIBAIO_REAP, events, &now);
+        n = io_getevents(a->ctx, 0, max, events, &now);
     } while (n == -EINTR);
     assert(n >= 0); /* the arguments are valid */
     return n;
 }
 
 /*
- * Completes what the kernel has done; returns how many that were.
+ * Completes some of what the kernel has done; returns how many that were.
  *
- * No more than were under way at the start: waking a coroutine runs it, its
+ * Never more than were under way at the start: waking a coroutine runs it, its
  * next request may be done in no time, and other work of the loop must not
- * wait for the end of that.  What is left has been signalled anew.
+ * wait for the end of that.
  */
 static int libaio_reap(struct libaio *a)
 {
     struct io_event events[LIBAIO_REAP];
-    int max = a->n_in_kernel;
+    int max =
+        a->at_once ? a->n_in_kernel : MIN(a->n_in_kernel, LIBAIO_REAP_SOME);
     int total = 0;
     int n;
 
     /* The next requests gather behind this plug. */
     loop_plug();
-    while (total < max && (n = libaio_take(a, events)) > 0) {
+    while (total < max &&
+           (n = libaio_take(a, events, MIN(max - total, LIBAIO_REAP))) > 0) {
         total += n;
         a->n_in_kernel -= n;
         for (int i = 0; i < n; i++) {
             libaio_finish(a, events[i].data, (int64_t)(long)events[i].res);
         }
+    }
+    if (total == max && a->n_in_kernel > 0) {
+        bh_schedule(a->again);
     }
     if (total > 0 && a->blocked) {
         a->blocked = false;
@@ -397,7 +417,7 @@ static bool libaio_poll(void *opaque)
     return n > 0;
 }
 
-static void libaio_early(void *opaque)
+static void libaio_again(void *opaque)
 {
     (void)libaio_poll(opaque);
 }
@@ -434,7 +454,7 @@ static void libaio_free(struct engine *e)
     if (a->completions.fd >= 0) {
         (void)close(a->completions.fd);
     }
-    bh_free(a->early);
+    bh_free(a->again);
     free(a->refuses);
     free(a);
 }
@@ -486,7 +506,7 @@ int libaio_new(struct loop *loop, unsigned depth, unsigned flags,
     a->completions.poll = libaio_poll;
     a->completions.opaque = a;
     list_init(&a->pending);
-    a->early = bh_new(loop, libaio_early, a);
+    a->again = bh_new(loop, libaio_again, a);
 
     rc = libaio_start(a, depth);
     if (rc < 0) {

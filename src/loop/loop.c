@@ -283,8 +283,10 @@ static bool loop_wait(struct loop *loop)
     int64_t start, slept;
 
     if (loop_has_work(loop)) {
+        bool ran = polling && loop_poll_once(loop);
+
         loop_epoll_now_and_then(loop);
-        return false;
+        return ran;
     }
     start = polling ? loop_now() : 0;
     if (polling && loop_spin(loop, start)) {

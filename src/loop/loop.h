@@ -57,8 +57,9 @@ GSource *loop_gsource(struct loop *loop);
 /*
  * A watched descriptor, in the owner's memory, constant while added.
  *
- * @poll, when set, is tried while the loop busy-polls: it looks without
- * blocking whether there is work, does it, and returns whether there was.
+ * @poll, when set, is tried while the loop busy-polls, and once a turn while
+ * there is other work, unless polling is off: it looks without blocking whether
+ * there is work, does it, and returns whether there was.
  */
 struct loop_fd {
     int fd;

@@ -138,6 +138,10 @@ int64_t loop_timer_deadline(const struct loop *loop);
 int64_t poll_next_window(const struct poll_policy *policy, int64_t window,
                          int64_t waited, int64_t slept);
 
+/* One round of all poll callbacks, so that none starves behind a busy one;
+ * returns whether one of them did something. */
+bool loop_poll_once(struct loop *loop);
+
 /* Busy-polls for the loop's window from @start on; returns whether something
  * was done or has arrived. */
 bool loop_spin(struct loop *loop, int64_t start);

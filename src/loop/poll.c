@@ -123,8 +123,7 @@ static inline void cpu_relax(void)
 #endif
 }
 
-/* One round of all poll callbacks, so that none starves behind a busy one. */
-static bool poll_round(struct loop *loop)
+bool loop_poll_once(struct loop *loop)
 {
     struct list *link = loop->fds.next;
     bool hit = false;
@@ -150,13 +149,13 @@ static bool spin_until(struct loop *loop, int64_t end)
     bool hit;
 
     /* One round is cheap, and tells what a round is worth. */
-    hit = poll_round(loop) || loop_has_work(loop);
+    hit = loop_poll_once(loop) || loop_has_work(loop);
     if (hit || !spin_begin()) {
         return hit;
     }
     while (!hit && loop_now() < end) {
         cpu_relax();
-        hit = poll_round(loop) || loop_has_work(loop);
+        hit = loop_poll_once(loop) || loop_has_work(loop);
     }
     spin_end();
     return hit;

@@ -840,6 +840,48 @@ static void test_libaio_done_at_once(struct fixture *f, const void *unused)
     engine_done(e);
 }
 
+/* The turns of the loop in which some of 16 reads, sent as one batch, end. */
+static int turns_of_completions(struct fixture *f, struct engine *e)
+{
+    struct task tasks[16];
+    char bufs[16][10];
+    size_t n_done = 0;
+    int turns = 0;
+
+    g_assert_cmpint(pwrite(f->fd, "0123456789", 10, 0), ==, 10);
+    loop_plug();
+    for (size_t i = 0; i < G_N_ELEMENTS(tasks); i++) {
+        task_prepare(&tasks[i], ENGINE_READ, f->fd, 0, bufs[i], 10);
+        task_start(&tasks[i], e);
+    }
+    loop_unplug();
+    while (n_done < G_N_ELEMENTS(tasks)) {
+        size_t before = n_done;
+
+        loop_turn(f->loop, true);
+        n_done = 0;
+        for (size_t i = 0; i < G_N_ELEMENTS(tasks); i++) {
+            n_done += tasks[i].done;
+        }
+        turns += n_done > before;
+    }
+    return turns;
+}
+
+/* What was done during submission ends together; otherwise the loop can look
+ * for the next requests after every few, to keep the device busy. */
+static void test_libaio_some_at_a_time(struct fixture *f, const void *unused)
+{
+    struct engine *e = engine_of(f, "libaio");
+
+    g_assert_cmpint(turns_of_completions(f, e), ==, 1);
+    engine_done(e);
+    /* Without the ring it cannot know when something was done. */
+    e = engine_of(f, "libaio-without-ring");
+    g_assert_cmpint(turns_of_completions(f, e), >=, 4);
+    engine_done(e);
+}
+
 /* Reads for ever, and never has to wait for one. */
 struct greedy {
     struct engine *e;
@@ -981,6 +1023,7 @@ int main(int argc, char **argv)
     ADD("libaio/dsync-refused", test_libaio_dsync_refused);
     ADD("libaio/polled", test_libaio_polled);
     ADD("libaio/done-at-once", test_libaio_done_at_once);
+    ADD("libaio/some-at-a-time", test_libaio_some_at_a_time);
     ADD("libaio/is-fair", test_libaio_is_fair);
     ADD("libaio/used-up", test_libaio_used_up);
     ADD("libaio/one-per-loop", test_libaio_one_per_loop);

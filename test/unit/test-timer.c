@@ -281,6 +281,29 @@ static void test_poll_hit(void)
     polled_fini(&p);
 }
 
+/* Other work does not keep the loop from looking: what is found then joins it,
+ * instead of waiting for the end of it. */
+static void test_poll_beside_work(void)
+{
+    struct bh *bh = bh_new(loop, nothing, NULL);
+    struct polled p;
+
+    polled_init(&p);
+    bh_schedule(bh);
+    g_assert_true(loop_turn(loop, true));
+    g_assert_cmpint(p.calls, ==, 0); /* polling is off */
+
+    loop_set_polling(loop, MS, 0, 0);
+    for (int turn = 1; turn < 4; turn++) {
+        bh_schedule(bh);
+        g_assert_true(loop_turn(loop, true));
+        g_assert_cmpint(p.calls, ==, turn);
+    }
+    close_window();
+    bh_free(bh);
+    polled_fini(&p);
+}
+
 /* One turn calls every callback once, also when an earlier one found work. */
 static void test_poll_is_fair(void)
 {
@@ -543,6 +566,7 @@ int main(int argc, char **argv)
     g_test_add_func("/timer/sleep", test_sleep);
     g_test_add_func("/poll/policy", test_policy);
     g_test_add_func("/poll/hit", test_poll_hit);
+    g_test_add_func("/poll/beside-work", test_poll_beside_work);
     g_test_add_func("/poll/fair", test_poll_is_fair);
     g_test_add_func("/poll/removes-next", test_poll_removes_next);
     g_test_add_func("/poll/no-notify", test_poll_needs_no_notify);

@@ -58,20 +58,36 @@ static void co_fn file_co_close(struct node *node)
     (void)close(f->fd);
 }
 
+struct stat_job {
+    int fd;
+    struct stat st;
+};
+
+static int64_t file_stat(void *opaque)
+{
+    struct stat_job *job = opaque;
+
+    return fstat(job->fd, &job->st) < 0 ? -errno : 0;
+}
+
 static int co_fn file_co_stat(struct node *node, struct node_stat *ret)
 {
     struct file *f = node_state(node);
-    struct stat st;
+    struct stat_job job = {.fd = f->fd};
+    const struct stat *st = &job.st;
+    /* No thread where it takes less than waking one. */
+    int rc = (int)(f->stat_waits ? file_co_call(f, file_stat, &job)
+                                 : file_stat(&job));
 
-    if (fstat(f->fd, &st) < 0) {
-        return -errno;
+    if (rc < 0) {
+        return rc;
     }
     *ret = (struct node_stat){
-        .allocated = file_is_regular(f) ? (int64_t)st.st_blocks * 512 : -1,
-        .atime = {st.st_atim.tv_sec, st.st_atim.tv_nsec},
-        .mtime = {st.st_mtim.tv_sec, st.st_mtim.tv_nsec},
-        .ctime = {st.st_ctim.tv_sec, st.st_ctim.tv_nsec},
-        .blksize = st.st_blksize,
+        .allocated = file_is_regular(f) ? (int64_t)st->st_blocks * 512 : -1,
+        .atime = {st->st_atim.tv_sec, st->st_atim.tv_nsec},
+        .mtime = {st->st_mtim.tv_sec, st->st_mtim.tv_nsec},
+        .ctime = {st->st_ctim.tv_sec, st->st_ctim.tv_nsec},
+        .blksize = st->st_blksize,
     };
     return 0;
 }

@@ -49,6 +49,7 @@ struct file {
     bool direct;
     bool locked;
     bool loses_dsync;                  /* see file_loses_dsync() */
+    bool stat_waits;                   /* see file_stat_may_wait() */
     const struct engine_provider *aio; /* as asked for */
     int64_t offset_align;              /* of offsets and lengths */
     int64_t mem_align;                 /* of buffers */
@@ -132,6 +133,8 @@ extern const struct image_ops host_device_image_ops;
 /* Finds @offset_align and @mem_align.  Returns 0 or a negative errno. */
 nodiscard int file_probe_alignment(struct file *f);
 void file_limits(struct node *node, struct node_limits *limits);
+/* May fstat() have to ask a server, or another daemon? */
+bool file_stat_may_wait(const struct file *f);
 /* Does an asynchronous write with RWF_DSYNC complete before it is durable? */
 bool file_loses_dsync(const struct file *f);
 

@@ -49,6 +49,19 @@ bool file_loses_dsync(const struct file *f)
            (fstatfs(f->fd, &fs) < 0 || fs.f_type == FUSE_SUPER_MAGIC);
 }
 
+/* Those that are known to have what it tells in memory. */
+bool file_stat_may_wait(const struct file *f)
+{
+    struct statfs fs;
+
+    if (!file_is_regular(f) || fstatfs(f->fd, &fs) < 0) {
+        return false;
+    }
+    return fs.f_type != EXT4_SUPER_MAGIC && fs.f_type != XFS_SUPER_MAGIC &&
+           fs.f_type != BTRFS_SUPER_MAGIC && fs.f_type != F2FS_SUPER_MAGIC &&
+           fs.f_type != TMPFS_MAGIC;
+}
+
 static bool limits_from_statx(struct file *f)
 {
 #ifdef STATX_DIOALIGN

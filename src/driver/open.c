@@ -319,6 +319,7 @@ static int co_fn open_co_finish(struct node *node, struct open_request *rq,
     f->direct = rq->flags & NODE_DIRECT;
     f->aio = rq->aio;
     f->loses_dsync = file_loses_dsync(f);
+    f->stat_waits = file_stat_may_wait(f);
 
     rc = open_lock(f, rq, err);
     if (rc < 0) {

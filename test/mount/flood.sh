@@ -57,6 +57,19 @@ ok "and waits without spinning ($spent ticks in 2 s)" test "$spent" -lt 50
 kill -CONT "$below"
 wait "$readers"
 is 'all are answered' "$(cat "$tmp/read")" 1200
+
+# The times of the image are asked of its file system, which does not answer.
+sleep 1.1 # until what is remembered of them is too old
+kill -STOP "$below"
+stat "$mnt/disk" >/dev/null &
+waiter=$!
+sleep 0.3
+ok 'who asks for times holds up nobody else' \
+    timeout 5 cat "$mnt/.coblk/stats.json"
+kill -CONT "$below"
+wait "$waiter"
+is 'and is answered' $? 0
+
 ok 'unmounts' stop
 ok 'and so does what is below' timeout 20 "$COBLK" umount "$tmp/below"
 

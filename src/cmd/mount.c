@@ -443,7 +443,7 @@ int cmd_mount(int argc, char **argv)
     if (status != CMD_OK) {
         return status;
     }
-    if (g_strv_length(args) != 2) {
+    if (g_strv_length(args) != 2 || !*args[0] || !*args[1]) {
         return cmd_usage("an IMAGE and a MOUNTPOINT are needed");
     }
     m.opts = parse_all(texts, 0, &error);
@@ -485,7 +485,7 @@ int cmd_mount_helper(int argc, char **argv)
             break;
         }
     }
-    if (argc - optind != 2) {
+    if (argc - optind != 2 || !*argv[optind] || !*argv[optind + 1]) {
         return cmd_usage("usage: %s IMAGE DIR [-sfnv] [-o OPTIONS]",
                          cmd_name());
     }

@@ -256,7 +256,7 @@ int cmd_stat(int argc, char **argv)
     if (status != CMD_OK) {
         return status;
     }
-    if (g_strv_length(args) != 1) {
+    if (g_strv_length(args) != 1 || !*args[0]) {
         return cmd_usage("one MOUNTPOINT is needed");
     }
     status = cmd_find_mount(args[0], &m);

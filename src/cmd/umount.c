@@ -160,7 +160,7 @@ int cmd_umount(int argc, char **argv)
     if (status != CMD_OK) {
         return status;
     }
-    if (g_strv_length(args) != 1) {
+    if (g_strv_length(args) != 1 || !*args[0]) {
         return cmd_usage("one MOUNTPOINT is needed");
     }
     return umount_path(args[0]);

@@ -4,6 +4,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/mount.h>
 #include <sys/stat.h>
@@ -100,9 +101,25 @@ static int mountpoint_clear_dead(const char *mountpoint, GError **err)
     return mountpoint_unmount(path, true, err);
 }
 
+/* A mount there would be out of sight, and to unmount "/" means to make the
+ * root file system read-only. */
+static bool mountpoint_is_root(const char *mountpoint)
+{
+    char *real = realpath(mountpoint, NULL);
+    bool is_root = real && strcmp(real, "/") == 0;
+
+    free(real);
+    return is_root;
+}
+
 static int mountpoint_check_access(const char *mountpoint,
                                    const struct stat *st, GError **err)
 {
+    if (mountpoint_is_root(mountpoint)) {
+        return error_set(err, -EINVAL,
+                         "%s: is the root directory; choose another one",
+                         mountpoint);
+    }
     if (geteuid() != 0 && access(mountpoint, W_OK) < 0) {
         return error_set(err, -EACCES,
                          "%s: you may not write here, so you may not mount "

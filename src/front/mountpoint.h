@@ -18,6 +18,7 @@ struct mount_entry;
 /*
  * Checks that @mountpoint can be mounted on; a dead mount that is in the way
  * is taken away first.  Returns 0, or
+ *   -EINVAL   the root directory
  *   -ENOENT   not there, or no fusermount3, or no /dev/fuse
  *   -ENOTDIR  neither a directory nor a regular file
  *   -EACCES   an ordinary user who may not write there

@@ -78,6 +78,10 @@ refuses 'an unknown option' 2 '^coblk mount: unknown option --nonsense' \
     coblk_mount --nonsense "$img" "$mnt"
 refuses 'no mountpoint' 2 '^coblk mount: an IMAGE and a MOUNTPOINT are needed' \
     coblk_mount "$img"
+refuses 'an empty argument' 2 'an IMAGE and a MOUNTPOINT are needed' \
+    coblk_mount "$img" ''
+refuses 'umount of nothing' 2 '^coblk umount: one MOUNTPOINT is needed' \
+    "$COBLK" umount ''
 refuses 'too many arguments' 2 'an IMAGE and a MOUNTPOINT are needed' \
     coblk_mount "$img" "$mnt" "$mnt"
 refuses '-o without options' 2 'missing argument for -o' coblk_mount -o
@@ -127,6 +131,9 @@ refuses 'no mountpoint there' 1 \
     coblk_mount "$img" "$tmp/none"
 refuses 'a file on the way to the mountpoint' 1 "^coblk mount: $file/mnt: Not a dir" \
     coblk_mount "$img" "$file/mnt"
+refuses 'the root directory as mountpoint' 1 \
+    '^coblk mount: /\.\./: is the root directory; choose another one' \
+    coblk_mount "$img" /../
 refuses 'a device as mountpoint' 1 \
     '^coblk mount: /dev/null: neither a directory nor a regular file' \
     coblk_mount "$img" /dev/null

@@ -19,7 +19,7 @@ enum node_event {
     EVENT_NONE, /* never raised; a rule for it holds at all times */
 
     /* The block core, on the node that is read or written. */
-    EVENT_PWRITEV,
+    EVENT_PWRITEV, /* before data are handed to the driver */
     EVENT_PWRITEV_ZERO,
     EVENT_PWRITEV_DONE,
     EVENT_PWRITEV_RMW_HEAD, /* before the block at the beginning is read */

@@ -99,20 +99,28 @@ enum tracked_type {
  *
  * Two requests conflict when their ranges share a byte and one of them is
  * serialising.  Of two that conflict, the later one waits until the earlier
- * one has ended.  Since everybody waits for earlier arrivals only, nobody can
- * wait in a circle, and requests that conflict take effect in the order in
- * which they arrived.
+ * one has ended, so they take effect in the order in which they arrived.
+ *
+ * It may pass where nobody can tell: when the earlier one still waits, and the
+ * two meet in what goes along with the bytes they are about.  Then the earlier
+ * one waits for it, too, and is passed no more.  Who is waited for although
+ * it came later runs already and waits for nobody, so nobody can wait in a
+ * circle.
  */
 struct tracked {
     struct node *node;
     enum tracked_type type;
     /* The range that counts for conflicts; @bytes > 0. */
     int64_t offset, bytes;
+    /* What of it the request is about; none: all. */
+    int64_t own_offset, own_bytes;
     bool serialising;
 
     /* Set by tracked_begin(). */
-    bool waited;      /* others ran meanwhile: look at the length again */
-    struct list link; /* node->requests */
+    bool waited;        /* others ran meanwhile: look at the length again */
+    bool running;       /* it waits no more */
+    bool may_be_passed; /* it waits for the first time */
+    struct list link;   /* node->requests */
     struct co_queue waiters; /* later requests that conflict */
 };
 
@@ -123,7 +131,8 @@ struct tracked {
  */
 nodiscard int co_fn tracked_begin(struct tracked *req, unsigned flags);
 /* The same for two requests that one operation needs at once: registers both
- * at one moment, so that two such operations cannot wait in a circle. */
+ * at one moment, and passes nobody, so that two such operations cannot wait in
+ * a circle. */
 void co_fn tracked_begin_two(struct tracked *a, struct tracked *b);
 /* Ends it, and lets later ones go on.  A write counts for the next flush. */
 void co_fn tracked_end(struct tracked *req);

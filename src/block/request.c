@@ -20,23 +20,60 @@ static bool tracked_conflict(const struct tracked *a, const struct tracked *b)
            ranges_overlap(a->offset, a->bytes, b->offset, b->bytes);
 }
 
-/* The latest earlier request that conflicts with @req, or NULL.  The latest,
- * because it tends to be the last one to end. */
-static struct tracked *tracked_blocker_locked(const struct tracked *req)
+/* Are the two about other bytes? */
+static bool tracked_differ(const struct tracked *a, const struct tracked *b)
 {
-    const struct node *node = req->node;
+    bool a_all = a->own_bytes == 0, b_all = b->own_bytes == 0;
 
-    if (node->serialising == 0) {
-        return NULL;
-    }
-    for (struct list *l = req->link.prev; l != &node->requests; l = l->prev) {
+    return !ranges_overlap(
+        a_all ? a->offset : a->own_offset, a_all ? a->bytes : a->own_bytes,
+        b_all ? b->offset : b->own_offset, b_all ? b->bytes : b->own_bytes);
+}
+
+/* The latest earlier request that conflicts with @req, or NULL.  The latest,
+ * because it tends to be the last one to end.  @pass: but for those that @req
+ * may pass. */
+static struct tracked *blocker_before_locked(const struct tracked *req,
+                                             bool pass)
+{
+    const struct list *end = &req->node->requests;
+
+    for (struct list *l = req->link.prev; l != end; l = l->prev) {
         struct tracked *other = list_entry(l, struct tracked, link);
 
-        if (tracked_conflict(req, other)) {
+        if (tracked_conflict(req, other) &&
+            !(pass && other->may_be_passed && tracked_differ(req, other))) {
             return other;
         }
     }
     return NULL;
+}
+
+/* A later request that has passed @req, or NULL. */
+static struct tracked *blocker_behind_locked(const struct tracked *req)
+{
+    const struct list *end = &req->node->requests;
+
+    for (struct list *l = req->link.next; l != end; l = l->next) {
+        struct tracked *other = list_entry(l, struct tracked, link);
+
+        if (other->running && tracked_conflict(req, other)) {
+            return other;
+        }
+    }
+    return NULL;
+}
+
+static struct tracked *tracked_blocker_locked(const struct tracked *req,
+                                              bool pass)
+{
+    struct tracked *blocker;
+
+    if (req->node->serialising == 0) {
+        return NULL;
+    }
+    blocker = blocker_before_locked(req, pass);
+    return blocker || !req->waited ? blocker : blocker_behind_locked(req);
 }
 
 static void tracked_add_locked(struct tracked *req)
@@ -45,6 +82,8 @@ static void tracked_add_locked(struct tracked *req)
 
     assert(req->bytes > 0);
     req->waited = false;
+    req->running = false;
+    req->may_be_passed = false;
     co_queue_init(&req->waiters);
     list_add_tail(&node->requests, &req->link);
     node->in_flight++;
@@ -60,15 +99,18 @@ static void tracked_remove_locked(struct tracked *req)
     node->serialising -= req->serialising;
 }
 
-static void co_fn tracked_wait_locked(struct tracked *req)
+static void co_fn tracked_wait_locked(struct tracked *req, bool pass)
 {
     struct tracked *blocker;
 
     /* Who was in the way may have been one of several. */
-    while ((blocker = tracked_blocker_locked(req))) {
+    while ((blocker = tracked_blocker_locked(req, pass))) {
+        req->may_be_passed = pass && !req->waited;
         req->waited = true;
         co_queue_wait_pthread(&blocker->waiters, &req->node->lock); /* yields */
+        req->may_be_passed = false;
     }
+    req->running = true;
 }
 
 int co_fn tracked_begin(struct tracked *req, unsigned flags)
@@ -79,11 +121,11 @@ int co_fn tracked_begin(struct tracked *req, unsigned flags)
     req->serialising |= (flags & REQ_SERIALISING) != 0;
     pthread_mutex_lock(&node->lock);
     tracked_add_locked(req);
-    if ((flags & REQ_NO_WAIT) && tracked_blocker_locked(req)) {
+    if ((flags & REQ_NO_WAIT) && tracked_blocker_locked(req, true)) {
         tracked_remove_locked(req);
         rc = -EBUSY;
     } else {
-        tracked_wait_locked(req); /* yields */
+        tracked_wait_locked(req, true); /* yields */
     }
     pthread_mutex_unlock(&node->lock);
     return rc;
@@ -92,7 +134,7 @@ int co_fn tracked_begin(struct tracked *req, unsigned flags)
 static void co_fn tracked_wait(struct tracked *req)
 {
     pthread_mutex_lock(&req->node->lock);
-    tracked_wait_locked(req); /* yields */
+    tracked_wait_locked(req, false); /* yields */
     pthread_mutex_unlock(&req->node->lock);
 }
 

@@ -64,6 +64,8 @@ void write_range(struct tracked *req, int64_t offset, int64_t bytes)
     }
     if (!range_is_aligned(node, offset, bytes)) {
         req->serialising = true;
+        req->own_offset = offset;
+        req->own_bytes = bytes;
         offset = align_down(offset, granule);
         end = align_up(end, granule);
     }
@@ -154,6 +156,9 @@ static int co_fn write_bounced(struct node *node, int64_t offset,
         int64_t to = min_i64(pos + n, end);
 
         rc = write_read_edges(node, pos, buf, n, offset, end); /* yields */
+        if (rc == 0 && pos == start && at == 0) {
+            raise_event(node, EVENT_PWRITEV); /* yields */
+        }
         if (rc == 0) {
             iovs_to_buf(src, at + from - offset, buf + (from - pos), to - from);
             rc = driver_write_buf(node, pos, buf, n, flags); /* yields */
@@ -171,6 +176,9 @@ static int co_fn write_fragments(struct node *node, int64_t offset,
     int rc = fragments_init(&f, node, src);
 
     while (rc == 0 && fragments_next(&f)) {
+        if (f.done == 0) {
+            raise_event(node, EVENT_PWRITEV); /* yields */
+        }
         rc = driver_write(node, offset + f.done, &f.part, flags); /* yields */
     }
     if (rc == 0 && f.done < src->bytes) {
@@ -185,6 +193,7 @@ int co_fn write_any(struct node *node, int64_t offset, const struct iovs *src,
                     unsigned flags)
 {
     if (likely(request_fits(node, offset, src))) {
+        raise_event(node, EVENT_PWRITEV);              /* yields */
         return driver_write(node, offset, src, flags); /* yields */
     }
     if (range_is_aligned(node, offset, src->bytes) && memory_fits(node, src)) {
@@ -231,7 +240,6 @@ int co_fn node_co_pwritev(struct node *node, int64_t offset,
     if (rc < 0) {
         return rc;
     }
-    raise_event(node, EVENT_PWRITEV);          /* yields */
     rc = write_any(node, offset, src, passed); /* yields */
     raise_event(node, EVENT_PWRITEV_DONE);     /* yields */
     if (rc == 0) {

@@ -411,6 +411,33 @@ static void test_break_chain(void)
     close_node(node);
 }
 
+/* A write that reads first says so first. */
+static void test_break_order(void)
+{
+    struct node *node = open_stack(",file.align=4096");
+    struct job a = job(WRITE, node, 100, 9000);
+    g_autoptr(GString) notes = g_string_new(NULL);
+
+    g_assert_cmpint(blkdebug_break(node, "pwritev", "x", note, notes), ==, 0);
+    g_assert_cmpint(
+        blkdebug_break(node, "pwritev_rmw_after_tail", "y", note, notes), ==,
+        0);
+    g_assert_cmpint(blkdebug_break(node, "pwritev_done", "z", note, notes), ==,
+                    0);
+    job_start(&a);
+    assert_notes(notes, "+y ");
+    mem_expect(mem_of(node), "R0+4096 R8192+4096");
+    g_assert_cmpint(blkdebug_resume(node, "y"), ==, 0);
+    assert_notes(notes, "-y +x ");
+    mem_expect(mem_of(node), "");
+    g_assert_cmpint(blkdebug_resume(node, "x"), ==, 0);
+    assert_notes(notes, "-x +z ");
+    mem_expect(mem_of(node), "W0+12288");
+    g_assert_cmpint(blkdebug_resume(node, "z"), ==, 0);
+    g_assert_cmpint(job_finish(&a), ==, 0);
+    close_node(node);
+}
+
 static void test_remove(void)
 {
     struct node *node = open_stack("");
@@ -619,6 +646,7 @@ int main(int argc, char **argv)
     g_test_add_func("/blkdebug/break/one", test_break);
     g_test_add_func("/blkdebug/break/twice", test_break_twice);
     g_test_add_func("/blkdebug/break/chain", test_break_chain);
+    g_test_add_func("/blkdebug/break/order", test_break_order);
     g_test_add_func("/blkdebug/break/remove", test_remove);
     g_test_add_func("/blkdebug/break/release", test_release);
     g_test_add_func("/blkdebug/break/none", test_no_break);

@@ -189,6 +189,84 @@ static void test_no_overtaking(void)
 }
 
 /*
+ *   A write 0+100   B 400+200     C 700+50   D 300+50      driver
+ *   begins                                                 R0+512
+ *                   begins, ...
+ *                                 begins                   R512+512
+ *   ends            ... for C                              W0+512
+ *                                            begins, ...
+ *                                 ends                     W512+512
+ *                   goes on                                R0+1024 W0+1024
+ *                   ends                     goes on       R0+512
+ * C shares a block with B, but none of its bytes: it need not wait.  B has to
+ * wait for it then, and is passed no more: so D waits.
+ */
+static void test_passing(void)
+{
+    struct node *node = open_holding();
+    struct mem *m = mem_of(node);
+    struct job a = job(WRITE, node, 0, 100, .fill = 'a');
+    struct job b = job(WRITE, node, 400, 200, .fill = 'b');
+    struct job c = job(WRITE, node, 700, 50, .fill = 'c');
+    struct job d = job(WRITE, node, 300, 50, .fill = 'd');
+
+    job_start(&a);
+    job_start(&b);
+    job_start(&c);
+    mem_expect(m, "R0+512 R512+512");
+    mem_complete(m, 0);
+    mem_expect(m, "W0+512");
+    mem_complete(m, 1); /* A ends: now B waits for C */
+    mem_expect(m, "");
+    job_start(&d);
+    mem_expect(m, "");
+    mem_complete(m, 0);
+    mem_expect(m, "W512+512");
+    mem_complete(m, 0);
+    mem_expect(m, "R0+1024");
+    mem_complete(m, 0);
+    mem_expect(m, "W0+1024");
+    mem_complete(m, 0);
+    mem_expect(m, "R0+512");
+    mem_complete_all(m);
+    g_assert_cmpint(job_finish(&a), ==, 0);
+    g_assert_cmpint(job_finish(&b), ==, 0);
+    g_assert_cmpint(job_finish(&c), ==, 0);
+    g_assert_cmpint(job_finish(&d), ==, 0);
+    g_assert_true(bytes_are(m->data, 'a', 100));
+    g_assert_true(bytes_are(m->data + 300, 'd', 50));
+    g_assert_true(bytes_are(m->data + 400, 'b', 200));
+    g_assert_true(bytes_are(m->data + 700, 'c', 50));
+    close_node(node);
+}
+
+/* Of writes that share a byte none passes the other. */
+static void test_no_passing(void)
+{
+    struct node *node = open_holding();
+    struct mem *m = mem_of(node);
+    struct job a = job(WRITE, node, 0, 100, .fill = 'a');
+    struct job b = job(WRITE, node, 400, 200, .fill = 'b');
+    struct job c = job(WRITE, node, 599, 50, .fill = 'c');
+
+    job_start(&a);
+    job_start(&b);
+    job_start(&c);
+    mem_expect(m, "R0+512");
+    mem_complete(m, 0);
+    mem_expect(m, "W0+512");
+    mem_complete(m, 0);
+    mem_expect(m, "R0+1024");
+    mem_complete_all(m);
+    g_assert_cmpint(job_finish(&a), ==, 0);
+    g_assert_cmpint(job_finish(&b), ==, 0);
+    g_assert_cmpint(job_finish(&c), ==, 0);
+    g_assert_true(bytes_are(m->data + 400, 'b', 199));
+    g_assert_true(bytes_are(m->data + 599, 'c', 50));
+    close_node(node);
+}
+
+/*
  *   A 0+512   B 512+512   Z zeroes 0+1024   driver
  *   begins    begins      begins, ...       W0+512 W512+512
  *             ends        ... for A
@@ -436,6 +514,8 @@ int main(int argc, char **argv)
     g_test_add_func("/overlap/neighbours", test_neighbours);
     g_test_add_func("/overlap/reads-keep-the-order", test_reads_keep_the_order);
     g_test_add_func("/overlap/no-overtaking", test_no_overtaking);
+    g_test_add_func("/overlap/passing", test_passing);
+    g_test_add_func("/overlap/no-passing", test_no_passing);
     g_test_add_func("/overlap/waits-for-all", test_waits_for_all);
     g_test_add_func("/overlap/all-waiters-go-on", test_all_waiters_go_on);
     g_test_add_func("/overlap/failure-lets-go", test_failure_lets_go);

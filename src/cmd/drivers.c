@@ -15,10 +15,10 @@
 void cmd_register_drivers(void)
 {
     static const struct driver *const drivers[] = {
-        &driver_file,         &driver_host_device, &driver_null,
-        &driver_null_co,      &driver_null_aio,    &driver_raw,
-        &driver_qcow2,        &driver_blkdebug,    &driver_blkverify,
-        &driver_copy_on_read, &driver_writelog,
+        &driver_file,      &driver_host_device,  &driver_host_cdrom,
+        &driver_null,      &driver_null_co,      &driver_null_aio,
+        &driver_raw,       &driver_qcow2,        &driver_blkdebug,
+        &driver_blkverify, &driver_copy_on_read, &driver_writelog,
     };
 
     for (size_t i = 0; i < G_N_ELEMENTS(drivers); i++) {

@@ -9,6 +9,7 @@
 #include <stdlib.h>
 #include <sys/ioctl.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include "backend/backend.h"
 #include "base/cleanup.h"
@@ -239,6 +240,25 @@ static int image_open_patiently(struct mount_image *image, const char *filename,
     return rc;
 }
 
+/* Terminals and the like can be opened, but nothing is on them. */
+static int check_has_size(const char *filename, GError **err)
+{
+    auto_close int fd = -1;
+    struct stat st;
+
+    if (stat(filename, &st) < 0 || !S_ISCHR(st.st_mode)) {
+        return 0; /* opening it tells more */
+    }
+    fd = open(filename, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
+    if (fd >= 0 && lseek(fd, 0, SEEK_END) > 0) {
+        return 0;
+    }
+    return error_set(err, -EINVAL,
+                     "%s: a character device without a size; name a disk "
+                     "image or a block device",
+                     filename);
+}
+
 static int device_sector_size(const char *filename)
 {
     auto_close int fd = -1;
@@ -265,7 +285,7 @@ int mount_image_open(struct mount_image *image, const char *filename,
                      unsigned n, GError **err)
 {
     g_autoptr(GError) error = NULL;
-    int rc;
+    int rc = check_has_size(filename, err);
 
     *image = (struct mount_image){
         .opts = opts,
@@ -273,6 +293,9 @@ int mount_image_open(struct mount_image *image, const char *filename,
         .direct = cache_may_be_direct(opts),
         .sector_size = device_sector_size(filename),
     };
+    if (rc < 0) {
+        return rc;
+    }
     rc = image_open_patiently(image, filename, loops, n, &error);
     if (rc == -EOPNOTSUPP && image->direct && opts->cache == MOUNT_CACHE_AUTO &&
         opts->aio != MOUNT_AIO_NATIVE) {

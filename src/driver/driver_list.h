@@ -2,7 +2,7 @@
 /*
  * driver_list: the drivers of this folder, for the program to register.
  *
- * file and host_device take the options
+ * file and host_device, alias host_cdrom, take the options
  *
  *   filename     the path; required
  *   aio          native (Linux AIO; only with NODE_DIRECT) or threads; the
@@ -32,6 +32,7 @@
 
 extern const struct driver driver_file;
 extern const struct driver driver_host_device;
+extern const struct driver driver_host_cdrom;
 extern const struct driver driver_null;
 extern const struct driver driver_null_co;
 extern const struct driver driver_null_aio;

@@ -156,25 +156,24 @@ const struct driver driver_file = {
     .describe = file_describe,
 };
 
-const struct driver driver_host_device = {
-    .name = "host_device",
-    .image = &host_device_image_ops,
-    .state_size = sizeof(struct file),
-    .traits = DRIVER_LEAF | DRIVER_HOST,
-    .write_flags = REQ_FUA,
-    .zeroes_flags = REQ_MAY_UNMAP | REQ_NO_FALLBACK,
-    .co_open = host_device_co_open,
-    .co_close = file_co_close,
-    .limits = file_limits,
-    .co_preadv = file_co_preadv,
-    .co_pwritev = file_co_pwritev,
-    .co_pwrite_zeroes = file_co_pwrite_zeroes,
-    .co_pdiscard = file_co_pdiscard,
-    .co_flush_to_disk = file_co_flush_to_disk,
-    .co_block_status = file_co_block_status,
-    .co_truncate = file_co_truncate,
-    .co_length = file_co_length,
-    .co_stat = file_co_stat,
-    .co_invalidate = file_co_invalidate,
-    .describe = file_describe,
-};
+/* QEMU has another name for those that hold compact discs. */
+#define HOST_DEVICE(NAME)                                             \
+    {                                                                 \
+        .name = NAME, .image = &host_device_image_ops,                \
+        .state_size = sizeof(struct file),                            \
+        .traits = DRIVER_LEAF | DRIVER_HOST, .write_flags = REQ_FUA,  \
+        .zeroes_flags = REQ_MAY_UNMAP | REQ_NO_FALLBACK,              \
+        .co_open = host_device_co_open, .co_close = file_co_close,    \
+        .limits = file_limits, .co_preadv = file_co_preadv,           \
+        .co_pwritev = file_co_pwritev,                                \
+        .co_pwrite_zeroes = file_co_pwrite_zeroes,                    \
+        .co_pdiscard = file_co_pdiscard,                              \
+        .co_flush_to_disk = file_co_flush_to_disk,                    \
+        .co_block_status = file_co_block_status,                      \
+        .co_truncate = file_co_truncate, .co_length = file_co_length, \
+        .co_stat = file_co_stat, .co_invalidate = file_co_invalidate, \
+        .describe = file_describe,                                    \
+    }
+
+const struct driver driver_host_device = HOST_DEVICE("host_device");
+const struct driver driver_host_cdrom = HOST_DEVICE("host_cdrom");

@@ -297,19 +297,22 @@ static int open_measure(struct node *node, struct file *f,
         return error_set_errno(err, (int)length, "%s: cannot find its size",
                                rq->filename);
     }
-    if (length == 0 && S_ISCHR(f->type)) {
-        return error_set(err, -EINVAL,
-                         "%s: a character device without a size; name a disk "
-                         "image or a block device",
-                         rq->filename);
-    }
     node_set_length(node, length);
     return 0;
+}
+
+/* How @filename would be typed: "a:b" alone would be the protocol a. */
+static char *typed_name(const char *filename)
+{
+    bool is_protocol = filename[strcspn(filename, ":/")] == ':';
+
+    return g_strconcat(is_protocol ? "./" : "", filename, NULL);
 }
 
 static int co_fn open_co_finish(struct node *node, struct open_request *rq,
                                 const struct stat *st, GError **err)
 {
+    g_autofree char *name = NULL;
     struct file *f = node_state(node);
     struct engine *e;
     int rc;
@@ -339,7 +342,8 @@ static int co_fn open_co_finish(struct node *node, struct open_request *rq,
     if (rc < 0) {
         return rc;
     }
-    node_set_filename(node, rq->filename);
+    name = typed_name(rq->filename);
+    node_set_filename(node, name);
     return 0;
 }
 

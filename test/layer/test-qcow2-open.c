@@ -385,10 +385,13 @@ static void test_unknown_option(void)
 
 static void test_cache_options(void)
 {
+    g_autofree char *slice = NULL;
     g_autofree char *large = NULL;
     g_autofree char *both = NULL;
 
     rig_create("u.qcow2", DISK, "");
+    slice = rig_open_error("u.qcow2", "l2-cache-entry-size=128k", 0);
+    expect_words(slice, "to the cluster size, 65536");
     large = rig_open_error("u.qcow2", "l2-cache-size=1G", 0);
     expect_words(large, "l2-cache-size");
     both = rig_open_error("u.qcow2", "cache-size=1M,l2-cache-size=2M", 0);

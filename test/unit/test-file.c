@@ -917,8 +917,6 @@ static const struct open_case {
     {"device", "/dev/null", "", 0, EINVAL, "use driver=host_device"},
     {"regular-as-device", NULL, "driver=host_device", 0, EINVAL,
      "use driver=file"},
-    {"device-without-size", "/dev/null", "driver=host_device", 0, EINVAL,
-     "without a size"},
     {"no-direct-io", "/proc/version", "locking=off", NODE_DIRECT, EOPNOTSUPP,
      "use cache=writeback"},
     {"native-needs-direct", NULL, "aio=native", 0, EINVAL,
@@ -953,6 +951,34 @@ static void test_open_error(gconstpointer data)
 
     open_case = data;
     run(&plain, body_open_error);
+}
+
+/* A device that has no data is open all the same, as in QEMU. */
+static void co_fn body_empty_device(struct fixture *f)
+{
+    struct options *o = file_options("/dev/null", "driver=host_device");
+    struct node *n = node_co_open(o, NODE_RDWR, &f->err);
+
+    g_assert_no_error(f->err);
+    g_assert_cmpint(node_length(n), ==, 0);
+    g_assert_cmpint(node_co_unref(n), ==, 0);
+}
+
+/* The name of a node is one that a person could type. */
+static void co_fn body_name_with_colon(struct fixture *f)
+{
+    g_autofree char *cwd = g_get_current_dir();
+    g_autofree char *dir = g_path_get_dirname(f->path);
+    struct node *n;
+
+    g_assert_cmpint(g_chdir(dir), ==, 0);
+    g_assert_true(g_file_set_contents("a:b", "x", 1, NULL));
+    n = node_co_open(file_options("a:b", ""), 0, &f->err);
+    g_assert_no_error(f->err);
+    g_assert_cmpstr(node_filename(n), ==, "./a:b");
+    g_assert_cmpint(node_co_unref(n), ==, 0);
+    g_assert_cmpint(g_unlink("a:b"), ==, 0);
+    g_assert_cmpint(g_chdir(cwd), ==, 0);
 }
 
 static void co_fn body_no_permission(struct fixture *f)
@@ -1087,6 +1113,8 @@ static const struct body per_way[] = {
 static const struct body once[] = {
     {"full", body_full},
     {"cached-read", body_cached_read},
+    {"empty-device", body_empty_device},
+    {"name-with-colon", body_name_with_colon},
     {"no-permission", body_no_permission},
     {"aio-used-up", body_aio_used_up},
     {"null", body_null},

@@ -237,6 +237,26 @@ static void test_unknown_is_kept(void)
     qcow2_header_fini(&h);
 }
 
+/* Programs that add an extension may not look whether there is one. */
+static void test_last_name_counts(void)
+{
+    g_autofree uint8_t *buf = g_malloc0(CLUSTER);
+    struct qcow2_header h;
+
+    make_v3(buf);
+    memset(buf + 112, 0, CLUSTER - 112);
+    store_be64(buf + 8, 0);
+    store_be32(buf + 112, 0xe2792aca);
+    store_be32(buf + 116, 3);
+    memcpy(buf + 120, "raw", 3);
+    store_be32(buf + 128, 0xe2792aca);
+    store_be32(buf + 132, 5);
+    memcpy(buf + 136, "qcow2", 5);
+    g_assert_cmpint(qcow2_header_parse(buf, CLUSTER, "x", &h, NULL), ==, 0);
+    g_assert_cmpstr(h.backing_format, ==, "qcow2");
+    qcow2_header_fini(&h);
+}
+
 static void test_unknown_feature_is_named(void)
 {
     g_autofree uint8_t *buf = g_malloc0(CLUSTER);
@@ -308,6 +328,7 @@ int main(int argc, char **argv)
     g_test_add_func("/qcow2-header/every-byte", test_every_byte_changed);
     g_test_add_func("/qcow2-header/round-trip", test_round_trip);
     g_test_add_func("/qcow2-header/unknown-is-kept", test_unknown_is_kept);
+    g_test_add_func("/qcow2-header/last-name-counts", test_last_name_counts);
     g_test_add_func("/qcow2-header/unknown-feature",
                     test_unknown_feature_is_named);
     g_test_add_func("/qcow2-header/small-cluster", test_small_cluster);

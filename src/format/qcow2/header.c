@@ -306,9 +306,7 @@ static int parse_string(const struct parser *p, const char *what,
         return refuse(p, -EINVAL, "%s has %" PRIu32 " bytes; %d are possible",
                       what, bytes, QCOW2_MAX_BACKING_NAME);
     }
-    if (*ret) {
-        return refuse(p, -EINVAL, "%s is there twice", what);
-    }
+    g_free(*ret); /* the last one counts */
     *ret = g_strndup((const char *)data, bytes);
     return 0;
 }

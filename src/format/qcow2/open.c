@@ -237,11 +237,12 @@ static int slice_size(const struct qcow2 *s, const struct open_options *o,
 {
     int64_t n = o->slice < 0 ? MAX_SLICE_BYTES : o->slice;
 
-    if (!is_power_of_2(n) || n < 512) {
+    if (!is_power_of_2(n) || n < 512 || o->slice > s->cluster_size) {
         return error_set(err, -EINVAL,
                          "l2-cache-entry-size=%" PRId64
-                         " is no power of two from 512 on",
-                         n);
+                         " is no power of two from 512 to the cluster size, "
+                         "%" PRId64,
+                         n, s->cluster_size);
     }
     *ret = min_i64(n, s->cluster_size);
     return 0;

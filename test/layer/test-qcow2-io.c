@@ -82,6 +82,55 @@ static void test_discard_shows_no_backing(gconstpointer opaque)
     rig_check("a.qcow2");
 }
 
+/* Only what is left of a request outside of whole subclusters is written. */
+static void test_zero_subclusters(void)
+{
+    struct node *node;
+
+    rig_create("base.qcow2", MiB, "compat=1.1");
+    node = rig_open("base.qcow2", NULL, NODE_RDWR);
+    g_assert_cmpint(rig_write(node, 0, MiB, 1, 0), ==, 0);
+    g_assert_cmpint(rig_close(node), ==, 0);
+    rig_create("a.qcow2", MiB,
+               "extended_l2=on,backing_file=base.qcow2,backing_fmt=qcow2");
+    node = rig_open("a.qcow2", NULL, NODE_RDWR);
+    g_assert_cmpint(rig_zero(node, 31 * KiB, 10 * KiB, 0), ==, 0);
+    rig_expect(node, 0, 31 * KiB, 1);
+    rig_expect(node, 31 * KiB, 10 * KiB, 0);
+    rig_expect(node, 41 * KiB, 23 * KiB, 1);
+    g_assert_false(rig_status(node, 31 * KiB, KiB).flags & BLOCK_ZERO);
+    g_assert_true(rig_status(node, 32 * KiB, 8 * KiB).flags & BLOCK_ZERO);
+    g_assert_cmpint(rig_status(node, 32 * KiB, 8 * KiB).bytes, ==, 8 * KiB);
+    g_assert_false(rig_status(node, 40 * KiB, KiB).flags & BLOCK_ZERO);
+    g_assert_cmpint(rig_close(node), ==, 0);
+    rig_check("a.qcow2");
+}
+
+/* Part of a cluster that shows zeroes around it is not written. */
+static void test_zero_above_zeroes(void)
+{
+    struct node *node;
+
+    rig_create("lowest.qcow2", MiB, "");
+    rig_create("base.qcow2", MiB,
+               "backing_file=lowest.qcow2,backing_fmt=qcow2");
+    node = rig_open("base.qcow2", NULL, NODE_RDWR);
+    g_assert_cmpint(rig_write(node, 0, 64 * KiB, 1, 0), ==, 0);
+    g_assert_cmpint(rig_close(node), ==, 0);
+    rig_create("a.qcow2", MiB, "backing_file=base.qcow2,backing_fmt=qcow2");
+    node = rig_open("a.qcow2", NULL, NODE_RDWR);
+    g_assert_cmpint(rig_zero(node, KiB, KiB, 0), ==, 0);
+    g_assert_cmpint(rig_zero(node, 65 * KiB, KiB, 0), ==, 0);
+    rig_expect(node, 0, KiB, 1);
+    rig_expect(node, 2 * KiB, 62 * KiB, 1);
+    rig_expect(node, 64 * KiB, 960 * KiB, 0);
+    g_assert_true(rig_status(node, 0, KiB).flags & BLOCK_DATA);
+    g_assert_true(rig_status(node, 64 * KiB, KiB).flags & BLOCK_ZERO);
+    g_assert_true(rig_status(node, 64 * KiB, KiB).flags & BLOCK_ALLOCATED);
+    g_assert_cmpint(rig_close(node), ==, 0);
+    rig_check("a.qcow2");
+}
+
 int main(int argc, char **argv)
 {
     int rc;
@@ -101,6 +150,8 @@ int main(int argc, char **argv)
     g_test_add_data_func("/qcow2-io/discard-shows-no-backing/v3",
                          "compat=1.1,backing_file=base.qcow2,backing_fmt=qcow2",
                          test_discard_shows_no_backing);
+    g_test_add_func("/qcow2-io/zero-subclusters", test_zero_subclusters);
+    g_test_add_func("/qcow2-io/zero-above-zeroes", test_zero_above_zeroes);
     rc = g_test_run();
     rig_fini();
     return rc;

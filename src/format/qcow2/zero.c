@@ -228,6 +228,46 @@ static int mark_subs(struct qcow2 *s, const struct l2_ref *ref, unsigned first,
     return data ? 0 : -ENOMEM;
 }
 
+/* How many of @bytes at @offset of @node are zeroes, for all that is known
+ * without reading them. */
+static int64_t co_fn known_zeroes(struct node *node, int64_t offset,
+                                  int64_t bytes)
+{
+    struct block_status st;
+
+    while (node && offset < node_length(node)) {
+        bytes = min_i64(bytes, node_length(node) - offset);
+        if (node_co_block_status(node, true, offset, bytes, &st) < 0) {
+            return 0;
+        }
+        if (st.flags & (BLOCK_ZERO | BLOCK_DATA | BLOCK_ALLOCATED)) {
+            return st.flags & BLOCK_ZERO ? st.bytes : 0;
+        }
+        bytes = st.bytes;
+        while ((node_driver(node)->traits & DRIVER_FILTER) && node_file(node)) {
+            node = node_file(node);
+        }
+        node = node_child(node, "backing");
+    }
+    return bytes;
+}
+
+/* Does a hole of the image show nothing but zeroes of its backing file? */
+static bool co_fn hole_shows_zeroes(struct qcow2 *s, int64_t offset,
+                                    int64_t bytes)
+{
+    while (bytes > 0 && !hole_is_zero(s, offset)) {
+        int64_t n = known_zeroes(node_child(s->node, "backing"), offset, bytes);
+
+        if (n <= 0) {
+            return false;
+        }
+        offset += n;
+        bytes -= n;
+    }
+    return true;
+}
+
 /* Can the subclusters around [@offset, @offset + @bytes), all in one cluster,
  * be marked?  They can if all bytes around the range are zeroes, and if no
  * place or the place of compressed data is in the way. */
@@ -249,7 +289,8 @@ static int co_fn may_mark(struct qcow2 *s, int64_t offset, int64_t bytes)
         if (e.kind == QCOW2_PACKED ||
             (!s->entry.extended && e.kind == QCOW2_DATA) ||
             (!inside && !qcow2_kind_is_zero(e.kind) &&
-             !(qcow2_kind_is_hole(e.kind) && hole_is_zero(s, pos)))) {
+             !(qcow2_kind_is_hole(e.kind) &&
+               hole_shows_zeroes(s, pos, e.bytes)))) {
             return 0;
         }
         pos += e.bytes;
@@ -257,8 +298,8 @@ static int co_fn may_mark(struct qcow2 *s, int64_t offset, int64_t bytes)
     return 1;
 }
 
-/* Makes part of a cluster zeroes. */
-static int co_fn zero_part(struct qcow2 *s, int64_t offset, int64_t bytes,
+/* Makes whole subclusters, or a part of one, zeroes. */
+static int co_fn zero_subs(struct qcow2 *s, int64_t offset, int64_t bytes,
                            unsigned flags)
 {
     int64_t cluster = cluster_down(s, offset);
@@ -285,6 +326,27 @@ static int co_fn zero_part(struct qcow2 *s, int64_t offset, int64_t bytes,
         return rc < 0 ? rc : 0;
     }
     return write_zeroes(s, offset, bytes, flags); /* yields */
+}
+
+/* Makes part of a cluster zeroes: the subclusters that it fills, and what is
+ * left at either end. */
+static int co_fn zero_part(struct qcow2 *s, int64_t offset, int64_t bytes,
+                           unsigned flags)
+{
+    int64_t end = offset + bytes;
+    int64_t last =
+        end == node_length(s->node) ? end : align_down(end, s->sub_size);
+    int rc = 0;
+
+    while (offset < end && rc == 0) {
+        bool whole = is_aligned(offset, s->sub_size) && offset < last;
+        int64_t stop =
+            whole ? last : min_i64(align_up(offset + 1, s->sub_size), end);
+
+        rc = zero_subs(s, offset, stop - offset, flags); /* yields */
+        offset = stop;
+    }
+    return rc;
 }
 
 /* -- Zeroes -------------------------------------------------------------- */

@@ -25,12 +25,6 @@
 #define BUSY_TRIES       25
 #define BUSY_INTERVAL_US 20000
 
-static bool cache_may_be_direct(const struct mount_opts *opts)
-{
-    return opts->cache == MOUNT_CACHE_AUTO || opts->cache == MOUNT_CACHE_NONE ||
-           opts->cache == MOUNT_CACHE_DIRECTSYNC;
-}
-
 static bool cache_is_writethrough(const struct mount_opts *opts)
 {
     return opts->cache == MOUNT_CACHE_WRITETHROUGH ||
@@ -111,7 +105,6 @@ static bool is_block_device(const char *filename)
 static void image_host_options(const struct mount_image *image,
                                struct options *o)
 {
-    static const char *const locking[] = {"auto", "on", "off"};
     const struct mount_opts *opts = image->opts;
     const struct driver *drv = opts->format ? driver_find(opts->format) : NULL;
     bool leaf = drv && (drv->traits & DRIVER_LEAF);
@@ -121,7 +114,8 @@ static void image_host_options(const struct mount_image *image,
     }
     options_set(o, leaf ? "aio" : "file.aio",
                 image->native ? "native" : "threads");
-    options_set(o, leaf ? "locking" : "file.locking", locking[opts->locking]);
+    options_set(o, leaf ? "locking" : "file.locking",
+                mount_locking_name(opts->locking));
     if (opts->force && is_block_device(image->filename)) {
         options_set(o, leaf ? "force" : "file.force", "on");
     }
@@ -290,7 +284,7 @@ int mount_image_open(struct mount_image *image, const char *filename,
     *image = (struct mount_image){
         .opts = opts,
         .filename = absolute(filename),
-        .direct = cache_may_be_direct(opts),
+        .direct = mount_cache_is_direct(opts->cache),
         .sector_size = device_sector_size(filename),
     };
     if (rc < 0) {
@@ -367,18 +361,11 @@ int mount_image_close(struct mount_image *image, struct loop *const *loops)
 
 static const char *cache_name(const struct mount_image *image)
 {
-    static const char *const names[] = {
-        [MOUNT_CACHE_NONE] = "none",
-        [MOUNT_CACHE_WRITEBACK] = "writeback",
-        [MOUNT_CACHE_WRITETHROUGH] = "writethrough",
-        [MOUNT_CACHE_DIRECTSYNC] = "directsync",
-        [MOUNT_CACHE_UNSAFE] = "unsafe",
-    };
-
     if (image->opts->cache == MOUNT_CACHE_AUTO) {
-        return image->direct ? "none" : "writeback";
+        return mount_cache_name(image->direct ? MOUNT_CACHE_NONE
+                                              : MOUNT_CACHE_WRITEBACK);
     }
-    return names[image->opts->cache];
+    return mount_cache_name(image->opts->cache);
 }
 
 void mount_image_describe(const struct mount_image *image, struct json *out)

@@ -339,7 +339,17 @@ int mount_opts_parse(struct mount_opts *o, const char *text, unsigned flags,
     return 0;
 }
 
-static bool cache_is_direct(int cache)
+const char *mount_cache_name(int cache)
+{
+    return cache_names[cache];
+}
+
+const char *mount_locking_name(int locking)
+{
+    return locking_names[locking];
+}
+
+bool mount_cache_is_direct(int cache)
 {
     return cache == MOUNT_CACHE_NONE || cache == MOUNT_CACHE_DIRECTSYNC ||
            cache == MOUNT_CACHE_AUTO;
@@ -347,7 +357,7 @@ static bool cache_is_direct(int cache)
 
 int mount_opts_check(const struct mount_opts *o, GError **err)
 {
-    if (o->aio == MOUNT_AIO_NATIVE && !cache_is_direct(o->cache)) {
+    if (o->aio == MOUNT_AIO_NATIVE && !mount_cache_is_direct(o->cache)) {
         return error_set(err, -EINVAL,
                          "aio=native needs cache=none or cache=directsync, "
                          "not cache=%s; leave one of them out",

@@ -111,6 +111,13 @@ nodiscard int mount_opts_parse(struct mount_opts *o, const char *text,
 /* Refuses what cannot go together.  Returns 0 or -EINVAL. */
 nodiscard int mount_opts_check(const struct mount_opts *o, GError **err);
 
+/* As options spell it. */
+const char *mount_cache_name(int cache);
+const char *mount_locking_name(int locking);
+
+/* Is the image opened with O_DIRECT?  With MOUNT_CACHE_AUTO: if it can be. */
+bool mount_cache_is_direct(int cache);
+
 /* The text of --help: each option with its values.  g_free() it. */
 char *mount_opts_help(void);
 

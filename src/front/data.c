@@ -13,11 +13,6 @@
 #include "base/log.h"
 #include "front/front_priv.h"
 
-static struct view_file *file_of(const struct fuse_file_info *fi)
-{
-    return (struct view_file *)(uintptr_t)fi->fh; /* NOLINT: fuse's handle */
-}
-
 static void data_submit(struct slot *s)
 {
     s->worker->batch_bytes += s->io.bytes;

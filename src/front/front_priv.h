@@ -163,6 +163,11 @@ void reply_statfs(struct slot *s, const struct view_statfs *st);
 void reply_stat_from_attr(const struct view_attr *attr, struct stat *st);
 
 /* -- data.c, meta.c: the operations */
+static inline struct view_file *file_of(const struct fuse_file_info *fi)
+{
+    return (struct view_file *)(uintptr_t)fi->fh; /* NOLINT: fuse's handle */
+}
+
 void op_read(fuse_req_t req, fuse_ino_t ino, size_t size, off_t off,
              struct fuse_file_info *fi);
 void op_write(fuse_req_t req, fuse_ino_t ino, const char *buf, size_t size,

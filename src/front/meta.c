@@ -12,11 +12,6 @@
 #include "base/log.h"
 #include "front/front_priv.h"
 
-static struct view_file *file_of(const struct fuse_file_info *fi)
-{
-    return (struct view_file *)(uintptr_t)fi->fh; /* NOLINT: fuse's handle */
-}
-
 static struct view *view_of(const struct slot *s)
 {
     return s->worker->front->service.view;

@@ -39,7 +39,7 @@ static int co_fn amend_node(struct amend *a, struct node *node)
                         a->image.name, node_driver(node)->name);
     }
     if (options_parse(opts, a->options, &err) < 0 ||
-        create_check_options(node_driver(node), opts, &err) < 0) {
+        create_check_amend(node_driver(node), opts, &err) < 0) {
         return img_fail(err);
     }
     rc = ops->co_amend(node, opts, a->force, show_progress, a, &err);

@@ -94,6 +94,36 @@ int create_check_options(const struct driver *drv, const struct options *opts,
                      left, names);
 }
 
+int create_check_amend(const struct driver *drv, const struct options *opts,
+                       GError **err)
+{
+    const struct image_option *o = drv->image->options;
+    g_autoptr(GString) can = g_string_new(NULL);
+    const char *cannot = NULL;
+    int rc = create_check_options(drv, opts, err);
+
+    for (; rc == 0 && o->name; o++) {
+        if (o->amend) {
+            g_string_append_printf(can, "%s%s", can->len ? ", " : "", o->name);
+        } else if (options_peek(opts, o->name)) {
+            cannot = o->name;
+        }
+    }
+    if (!cannot) {
+        return rc;
+    }
+    if (g_str_has_prefix(cannot, "backing_")) {
+        return error_set(err, -EINVAL,
+                         "%s cannot be amended; use 'rebase -u -b FILE -F "
+                         "FORMAT'",
+                         cannot);
+    }
+    return error_set(err, -EINVAL,
+                     "%s can be given to a new image only; what can be amended "
+                     "is %s",
+                     cannot, can->str);
+}
+
 /* -- Backing files ------------------------------------------------------- */
 
 char *create_resolve(const char *image, const char *name)

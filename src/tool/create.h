@@ -60,6 +60,10 @@ const struct driver *create_driver(const char *format, GError **err);
 nodiscard int create_check_options(const struct driver *drv,
                                    const struct options *opts, GError **err);
 
+/* The same for an image that exists, and that they may be changed there. */
+nodiscard int create_check_amend(const struct driver *drv,
+                                 const struct options *opts, GError **err);
+
 /* @name as a file of the directory of @image means it: paths are relative to
  * that directory.  g_free() it. */
 char *create_resolve(const char *image, const char *name);

@@ -174,6 +174,9 @@ static int64_t next_counted(const struct check *c, int64_t cluster)
     int64_t found = counts_next(c->counts, cluster);
     int64_t area = cluster >> s->block_bits;
 
+    if (found == counts_clusters(c->counts)) {
+        found = INT64_MAX; /* none, and maybe below @cluster */
+    }
     while (area < s->reftable_n && !s->reftable[area]) {
         area++;
     }

@@ -40,8 +40,8 @@ const struct image_option qcow2_options[] = {
     {"size", "bytes of the virtual disk", NULL, true},
     {"compat", "version: 1.1 (v3, the default), or 0.10 (v2) for old programs",
      NULL, true},
-    {"backing_file", "file that unwritten clusters are read from", NULL, true},
-    {"backing_fmt", "format of the backing file", NULL, true},
+    {"backing_file", "file that unwritten clusters are read from", NULL, false},
+    {"backing_fmt", "format of the backing file", NULL, false},
     {"data_file", "raw file that guest data are stored in", NULL, true},
     {"data_file_raw", "on: the data file is a raw image as well", NULL, true},
     {"lazy_refcounts", "on: fewer writes, but a count after a crash", "off",
@@ -55,13 +55,15 @@ const struct image_option qcow2_options[] = {
 
 /* -- Options ------------------------------------------------------------- */
 
-static int take_compat(struct options *o, struct qcow2_header *h, GError **err)
+int qcow2_take_compat(struct options *o, struct qcow2_header *h, GError **err)
 {
     static const char *const names[] = {"0.10", "v2", "1.1", "v3", NULL};
-    int i = 2;
+    int i = 0;
     int rc = options_take_enum(o, "compat", names, &i, err);
 
-    h->version = i < 2 ? 2 : 3;
+    if (rc > 0) {
+        h->version = i < 2 ? 2 : 3;
+    }
     return rc;
 }
 
@@ -84,10 +86,10 @@ static int take_cluster_size(struct options *o, struct qcow2_header *h,
     return rc;
 }
 
-static int take_refcount_bits(struct options *o, struct qcow2_header *h,
-                              GError **err)
+int qcow2_take_refcount_bits(struct options *o, struct qcow2_header *h,
+                             GError **err)
 {
-    int64_t n = 16;
+    int64_t n = INT64_C(1) << h->refcount_order;
     int rc =
         options_take_int(o, "refcount_bits", INT64_MIN, INT64_MAX, &n, err);
 
@@ -236,10 +238,11 @@ int qcow2_take_create_options(struct options *o, struct qcow2_header *ret,
 {
     int rc;
 
-    memset(ret, 0, sizeof(*ret));
+    *ret = (struct qcow2_header){.version = 3, .refcount_order = 4};
     take_files(o, ret);
-    if (take_compat(o, ret, err) < 0 || take_cluster_size(o, ret, err) < 0 ||
-        take_refcount_bits(o, ret, err) < 0 ||
+    if (qcow2_take_compat(o, ret, err) < 0 ||
+        take_cluster_size(o, ret, err) < 0 ||
+        qcow2_take_refcount_bits(o, ret, err) < 0 ||
         take_compression(o, ret, err) < 0 || take_flags(o, ret, err) < 0 ||
         qcow2_take_prealloc(o, ret_prealloc, err) < 0) {
         rc = -EINVAL;

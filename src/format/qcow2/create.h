@@ -19,6 +19,12 @@ nodiscard int qcow2_take_create_options(struct options *o,
                                         struct qcow2_header *ret,
                                         enum prealloc_mode *ret_prealloc,
                                         GError **err);
+
+/* Take an option; without it *@ret stays as it is.  As options_take_int(). */
+nodiscard int qcow2_take_compat(struct options *o, struct qcow2_header *ret,
+                                GError **err);
+nodiscard int qcow2_take_refcount_bits(struct options *o,
+                                       struct qcow2_header *ret, GError **err);
 int qcow2_take_prealloc(struct options *o, enum prealloc_mode *ret,
                         GError **err);
 

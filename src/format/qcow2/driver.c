@@ -43,6 +43,7 @@ const struct image_ops qcow2_image_ops = {
     .co_info = qcow2_co_info,
     .info_json = qcow2_info_json,
     .co_check = qcow2_co_check,
+    .co_amend = qcow2_co_amend,
     .co_change_backing = qcow2_co_change_backing,
     .co_make_empty = qcow2_co_make_empty,
     .co_vm_state_readv = qcow2_co_vm_state_readv,

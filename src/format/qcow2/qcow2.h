@@ -516,6 +516,9 @@ void qcow2_info_json(struct node *node, struct json *out);
 int co_fn qcow2_co_change_backing(struct node *node, const char *filename,
                                   const char *format, GError **err);
 int co_fn qcow2_co_make_empty(struct node *node);
+int co_fn qcow2_co_amend(struct node *node, struct options *opts, bool force,
+                         image_progress_fn *progress, void *opaque,
+                         GError **err);
 
 /* Snapshots (snapshot.c). */
 int co_fn qcow2_co_snapshot_list(struct node *node, GArray **ret);

@@ -68,13 +68,16 @@ static int64_t next_counted(void *opaque, int64_t cluster)
     int64_t changed = counts_next(sh->delta, cluster);
     int64_t area = cluster >> s->block_bits;
 
+    if (changed == counts_clusters(sh->delta)) {
+        changed = INT64_MAX; /* none, and maybe below @cluster */
+    }
     while (area < s->reftable_n && !s->reftable[area]) {
         area++;
     }
     if (area < s->reftable_n) {
         return min_i64(changed, max_i64(area << s->block_bits, cluster));
     }
-    return changed < counts_clusters(sh->delta) ? changed : -1;
+    return changed < INT64_MAX ? changed : -1;
 }
 
 int shadow_count(struct shadow *sh, int64_t offset, int64_t bytes, int delta)

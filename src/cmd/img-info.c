@@ -14,8 +14,6 @@
 #include "cmd/img.h"
 #include "tool/info.h"
 
-#define PICTURE_COLUMNS 40
-
 struct info {
     struct tool_image image;
     bool chain, json, limits, picture;
@@ -214,7 +212,7 @@ static void print_report(const struct image_report *r, bool limits)
 static void co_fn print_picture(const struct info *in)
 {
     struct node *node = tool_co_open(&in->image, NULL); /* yields */
-    char *line = node ? picture_co_draw(node, PICTURE_COLUMNS) : NULL;
+    char *line = node ? picture_co_draw(node) : NULL;
 
     if (line) {
         img_print(line);

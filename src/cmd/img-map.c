@@ -13,8 +13,6 @@
 #include "cmd/img.h"
 #include "tool/extent.h"
 
-#define PICTURE_COLUMNS 72
-
 struct map {
     struct tool_image image;
     int64_t start, length; /* length -1: to the end */
@@ -103,7 +101,7 @@ static void map_entry(void *opaque)
     }
     map_node(m, node); /* yields */
     if (m->picture && m->status == CMD_OK) {
-        line = picture_co_draw(node, PICTURE_COLUMNS); /* yields */
+        line = picture_co_draw(node); /* yields */
     }
     if (line) {
         img_print(line);

@@ -161,28 +161,7 @@ refuses '--bitmaps' 'bitmaps cannot be copied' \
     img convert --bitmaps -O qcow2 image new
 
 # -p on a terminal: one line that is drawn anew, with rate and time left.
-cat >terminal.py <<'PY'
-import os
-import pty
-import sys
-
-pid, fd = pty.fork()
-if pid == 0:
-    os.execvp(sys.argv[1], sys.argv[1:])
-out = b''
-while True:
-    try:
-        part = os.read(fd, 65536)
-    except OSError:  # the terminal is closed
-        break
-    if not part:
-        break
-    out += part
-sys.stdout.buffer.write(out)
-sys.exit(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
-PY
-LC_ALL=C python3 terminal.py "$tmp/bin/coblk-img" convert -p -r 3M data out \
-    >bar
+LC_ALL=C on_terminal 80 "$tmp/bin/coblk-img" convert -p -r 3M data out >bar
 is '-p on a terminal: status 0' $? 0
 is '-p on a terminal: one line' "$(wc -l <bar)" 1
 ok '-p on a terminal: a bar that fills' grep -Eq '\[#+>? *\] ' bar

@@ -20,6 +20,8 @@
 #                              a test: COMMAND fails with one line on stderr
 #                              that matches REGEX, and changes no file
 #   equal WHAT FILE1 FILE2     a test: the two files have the same bytes
+#   on_terminal COLUMNS COMMAND...
+#                              what COMMAND prints on a terminal
 #   random_file NAME BYTES     a file that has no zeroes to speak of
 #
 # These run a command here and, where they can, by Debian's program in a folder
@@ -186,6 +188,11 @@ refuses()
 equal()
 {
     ok "$1" cmp "$2" "$3"
+}
+
+on_terminal()
+{
+    python3 "$here/terminal.py" "$@"
 }
 
 random_file()

@@ -115,14 +115,28 @@ static void test_join_options(void)
     g_assert_false(img_options_want_help("helpful=1"));
 }
 
-static void test_picture_char(void)
+static void test_picture_cell(void)
 {
-    g_assert_cmpint(picture_char(PICTURE_DATA), ==, '#');
-    g_assert_cmpint(picture_char(PICTURE_ZERO), ==, '0');
-    g_assert_cmpint(picture_char(PICTURE_HOLE), ==, '.');
-    g_assert_cmpint(picture_char(PICTURE_ZERO | PICTURE_HOLE), ==, '0');
-    g_assert_cmpint(picture_char(PICTURE_DATA | PICTURE_HOLE), ==, '+');
-    g_assert_cmpint(picture_char(PICTURE_DATA | PICTURE_ZERO), ==, '+');
+    static const struct {
+        struct picture_column column;
+        const char *ascii, *unicode;
+    } cases[] = {
+        {{.data = 512}, "#", "█"},
+        {{.zero = 512}, "0", "░"},
+        {{.hole = 512}, ".", "·"},
+        {{.zero = 1, .hole = 511}, "0", "░"},
+        {{.data = 1, .hole = 511}, "+", "▁"},
+        {{.data = 256, .zero = 256}, "+", "▄"},
+        {{.data = 511, .hole = 1}, "+", "▇"},
+        {{.data = 0}, ".", "·"},
+    };
+
+    for (size_t i = 0; i < G_N_ELEMENTS(cases); i++) {
+        g_assert_cmpstr(picture_cell(&cases[i].column, false), ==,
+                        cases[i].ascii);
+        g_assert_cmpstr(picture_cell(&cases[i].column, true), ==,
+                        cases[i].unicode);
+    }
 }
 
 static void test_progress_line(void)
@@ -173,7 +187,7 @@ int main(int argc, char **argv)
     g_test_add_func("/img-text/snapshot-table", test_snapshot_table);
     g_test_add_func("/img-text/json-to-lines", test_json_to_lines);
     g_test_add_func("/img-options/join", test_join_options);
-    g_test_add_func("/img-picture/char", test_picture_char);
+    g_test_add_func("/img-picture/cell", test_picture_cell);
     g_test_add_func("/progress/line", test_progress_line);
     g_test_add_func("/progress/bar", test_progress_bar);
     return g_test_run();

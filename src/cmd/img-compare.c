@@ -33,9 +33,36 @@ struct compare_cmd {
     int status;
 };
 
-static int tell(const struct compare_cmd *c, const struct compare_result *r)
+/* Says what kept the images from being compared and returns the status; -1
+ * when they were. */
+static int tell_error(const struct compare_cmd *c,
+                      const struct compare_result *r)
 {
     const char *name = c->images[r->image].name;
+
+    switch (r->outcome) {
+    case COMPARE_STATUS_ERROR:
+        (void)cmd_fail("%s: what is at offset %" PRId64 " cannot be told: %s",
+                       name, r->offset, g_strerror(-r->rc));
+        return COMPARE_EXIT_STATUS;
+    case COMPARE_READ_ERROR:
+        (void)cmd_fail("%s: offset %" PRId64 " cannot be read: %s", name,
+                       r->offset, g_strerror(-r->rc));
+        return COMPARE_EXIT_READ;
+    case COMPARE_STOPPED:
+        (void)cmd_fail("stopped");
+        return COMPARE_EXIT_READ;
+    case COMPARE_SAME:
+    case COMPARE_CONTENT:
+    case COMPARE_SIZE:
+    case COMPARE_STATUS:
+        break;
+    }
+    return -1;
+}
+
+static int tell(const struct compare_cmd *c, const struct compare_result *r)
+{
     FILE *out = c->quiet ? NULL : stdout;
 
     switch (r->outcome) {
@@ -63,16 +90,9 @@ static int tell(const struct compare_cmd *c, const struct compare_result *r)
         }
         return COMPARE_EXIT_DIFFERENT;
     case COMPARE_STATUS_ERROR:
-        (void)cmd_fail("%s: what is at offset %" PRId64 " cannot be told: %s",
-                       name, r->offset, g_strerror(-r->rc));
-        return COMPARE_EXIT_STATUS;
     case COMPARE_READ_ERROR:
-        (void)cmd_fail("%s: offset %" PRId64 " cannot be read: %s", name,
-                       r->offset, g_strerror(-r->rc));
-        return COMPARE_EXIT_READ;
     case COMPARE_STOPPED:
-        (void)cmd_fail("stopped");
-        return COMPARE_EXIT_READ;
+        break;
     }
     return COMPARE_EXIT_READ;
 }
@@ -96,11 +116,12 @@ static void compare_entry(void *opaque)
 
         compare_co_run(nodes, c->strict, c->crew, &c->progress.watch, &r);
         progress_end(&c->progress, r.outcome == COMPARE_SAME);
+        c->status = tell_error(c, &r);
         if (lengths[0] != lengths[1] && !c->strict && !c->quiet &&
             r.offset >= min_i64(lengths[0], lengths[1])) {
             (void)printf("Warning: Image size mismatch!\n");
         }
-        c->status = tell(c, &r);
+        c->status = c->status < 0 ? tell(c, &r) : c->status;
     }
     for (int i = 0; i < 2; i++) {
         (void)node_co_unref(nodes[i]); /* was only read; yields */

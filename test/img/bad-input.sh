@@ -177,6 +177,22 @@ ok '-U reads it' img info -U data
 kill $holder
 wait $holder 2>/dev/null
 
+# -- An image that cannot be read
+
+cat >broken.conf <<-END
+	[inject-error]
+	event = "none"
+	iotype = "read"
+	sector = "1024"
+END
+cat small data >longer
+out=$(img compare -f raw blkdebug:broken.conf:longer small 2>&1)
+is 'compare: status 4' $? 4
+is 'compare: what went wrong, then what else differs' \
+    "${out/:* cannot be read:*error/: ERROR}" \
+    'coblk-img: ERROR
+Warning: Image size mismatch!'
+
 # -- No space
 
 if mkdir tiny && unshare --mount true 2>/dev/null &&

@@ -94,6 +94,19 @@ static void co_fn test_told_clipped(struct rig *r)
     view_co_release(f);
 }
 
+/* All files of data, whatever was opened: mappings may have changed pages of
+ * any. */
+static void co_fn test_recalled(struct rig *r)
+{
+    g_autofree char *disk = data_event(rig_ino(r, "disk"), 0, 0);
+    g_autofree char *p1 = data_event(rig_ino(r, "p1"), 0, 0);
+    g_autofree char *p2 = data_event(rig_ino(r, "p2"), 0, 0);
+    g_autofree char *want = g_strconcat(p1, p2, disk, NULL);
+
+    view_recall(r->view);
+    g_assert_cmpstr(rig_take(r->events), ==, want);
+}
+
 /* The kernel has nothing of a file that was only opened past the cache. */
 static void co_fn test_not_told(struct rig *r)
 {
@@ -264,6 +277,7 @@ static const struct rig_test tests[] = {
     {"/view/coherence/dropped-by-those-who-share", test_drop},
     {"/view/coherence/told", test_told},
     {"/view/coherence/told-clipped", test_told_clipped},
+    {"/view/coherence/recalled", test_recalled},
     {"/view/coherence/not-told", test_not_told},
     {"/view/coherence/writer-open", test_writer_open},
     {"/view/coherence/writer-elsewhere", test_writer_elsewhere},

@@ -94,7 +94,8 @@ struct image_ops {
                       struct image_measure *ret, GError **err) co_fn_ptr;
     int (*co_info)(struct node *node, struct image_info *ret) co_fn_ptr;
     /* Adds the members of "format-specific" / "data", keys as qemu-img's. */
-    void (*info_json)(struct node *node, struct json *out);
+    int (*co_info_json)(struct node *node, struct json *out, GError **err)
+        co_fn_ptr;
     /* Checks, and repairs as @fix (enum image_fix) says. */
     int (*co_check)(struct node *node, unsigned fix, struct image_check *ret,
                     GError **err) co_fn_ptr;

@@ -40,19 +40,22 @@ int co_fn info_co_snapshots(struct node *node, GArray **ret, GError **err)
 }
 
 /* What only this format has, as the text of a JSON object. */
-static char *specific_text(struct node *node)
+static int co_fn info_co_specific(struct node *node, char **ret, GError **err)
 {
     const struct image_ops *ops = node_driver(node)->image;
     struct json *j;
+    int rc;
 
-    if (!ops || !ops->info_json) {
-        return NULL;
+    *ret = NULL;
+    if (!ops || !ops->co_info_json) {
+        return 0;
     }
     j = json_new();
     json_object_begin(j, NULL);
-    ops->info_json(node, j);
+    rc = ops->co_info_json(node, j, err); /* yields */
     json_object_end(j);
-    return json_finish(j);
+    *ret = json_finish(j);
+    return rc;
 }
 
 int co_fn info_co_get(struct node *node, struct image_report *ret, GError **err)
@@ -74,6 +77,7 @@ int co_fn info_co_get(struct node *node, struct image_report *ret, GError **err)
         r.actual_size = st.allocated;
     }
     rc = info_co_snapshots(image, &r.snapshots, err); /* yields */
+    rc = rc ? rc : info_co_specific(image, &r.specific, err);
     if (rc < 0) {
         image_report_clear(&r);
         return rc;
@@ -81,7 +85,6 @@ int co_fn info_co_get(struct node *node, struct image_report *ret, GError **err)
     r.filename = g_strdup(node_filename(node));
     r.format = g_strdup(node_driver(node)->name);
     r.virtual_size = tool_length(node);
-    r.specific = specific_text(image);
     r.limits = *node_limits(node);
     *ret = r;
     return 0;
@@ -134,7 +137,7 @@ GArray *co_fn info_co_chain(const struct tool_image *image, bool chain,
     const struct image_report *last;
 
     g_array_set_clear_func(reports, (GDestroyNotify)image_report_clear);
-    next.flags |= NODE_NO_BACKING;
+    next.flags |= NODE_NO_BACKING | NODE_NO_IO;
     do {
         if (chain_add(reports, &next, err) < 0) { /* yields */
             g_array_unref(reports);

@@ -177,11 +177,15 @@ static void co_fn describe(struct node *node)
     struct json *out = json_new();
     struct image_info info;
     GArray *list = NULL;
+    GError *err = NULL;
+    int rc;
 
     assert(ops->co_info(node, &info) == 0); /* yields */
     image_info_fini(&info);
     json_object_begin(out, NULL);
-    ops->info_json(node, out);
+    rc = ops->co_info_json(node, out, &err); /* yields */
+    assert((rc < 0) == (err != NULL));
+    g_clear_error(&err);
     json_object_end(out);
     g_free(json_finish(out));
     if (ops->co_snapshot_list(node, &list) == 0) { /* yields */

@@ -472,9 +472,27 @@ static void test_allocate_over_metadata(void)
 
 /* -- Describing ---------------------------------------------------------- */
 
+struct description {
+    struct node *node;
+    struct json *out;
+};
+
+static void describe(void *opaque)
+{
+    struct description *d = opaque;
+    GError *err = NULL;
+
+    co_assert_role();
+    g_assert_cmpint(
+        node_driver(d->node)->image->co_info_json(d->node, d->out, &err), ==,
+        0);
+    g_assert_no_error(err);
+}
+
 static void test_info_json(void)
 {
     struct json *out = json_new();
+    struct description d = {.out = out};
     g_autofree char *text = NULL;
     struct node *node;
 
@@ -482,7 +500,8 @@ static void test_info_json(void)
                "refcount_bits=8,compression_type=zstd,lazy_refcounts=on");
     node = rig_open("i.qcow2", NULL, 0);
     json_object_begin(out, NULL);
-    node_driver(node)->image->info_json(node, out);
+    d.node = node;
+    rig_run(describe, &d);
     json_object_end(out);
     text = json_finish(out);
     g_assert_cmpint(rig_close(node), ==, 0);

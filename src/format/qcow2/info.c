@@ -26,10 +26,20 @@ int co_fn qcow2_co_info(struct node *node, struct image_info *ret)
     return 0;
 }
 
-void qcow2_info_json(struct node *node, struct json *out)
+static void crypt_json(enum qcow2_crypt crypt, struct json *out)
 {
-    const struct qcow2 *s = qcow2_of(node);
+    if (crypt != QCOW2_CRYPT_NONE) {
+        json_object_begin(out, "encrypt");
+        json_string(out, "format", crypt == QCOW2_CRYPT_AES ? "aes" : "luks");
+        json_object_end(out);
+    }
+}
+
+int co_fn qcow2_co_info_json(struct node *node, struct json *out, GError **err)
+{
+    struct qcow2 *s = qcow2_of(node);
     const struct qcow2_header *h = &s->header;
+    int rc;
 
     json_string(out, "compat", h->version == 2 ? "0.10" : "1.1");
     json_string(out, "compression-type",
@@ -38,7 +48,9 @@ void qcow2_info_json(struct node *node, struct json *out)
         json_bool(out, "lazy-refcounts",
                   (h->compatible & QCOW2_LAZY_REFCOUNTS) != 0);
     }
+    rc = qcow2_co_bitmaps_json(s, out, err); /* yields */
     json_int(out, "refcount-bits", INT64_C(1) << h->refcount_order);
+    crypt_json(h->crypt, out);
     if (h->version >= 3) {
         json_bool(out, "corrupt", (h->incompatible & QCOW2_CORRUPT) != 0);
         json_bool(out, "extended-l2",
@@ -50,4 +62,5 @@ void qcow2_info_json(struct node *node, struct json *out)
         }
         json_bool(out, "data-file-raw", s->data_raw);
     }
+    return rc;
 }

@@ -164,11 +164,11 @@ static int check_usable(struct qcow2 *s, GError **err)
     bool io = !(flags & (NODE_NO_IO | NODE_CHECK));
 
     if (h->crypt != QCOW2_CRYPT_NONE && (io || (flags & NODE_RDWR))) {
-        return error_set(err, -EOPNOTSUPP,
-                         "%s: is encrypted with %s, which is not supported; "
-                         "decrypt it with the program that made it",
-                         filename,
-                         h->crypt == QCOW2_CRYPT_AES ? "AES" : "LUKS");
+        return error_set(
+            err, -EOPNOTSUPP,
+            "%s: is encrypted with %s, which is not supported; "
+            "decrypt it with 'qemu-img convert', which takes the key",
+            filename, h->crypt == QCOW2_CRYPT_AES ? "AES" : "LUKS");
     }
     if (!(flags & NODE_RDWR) || (flags & NODE_CHECK)) {
         return 0;

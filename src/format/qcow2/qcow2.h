@@ -11,7 +11,7 @@
  * and L2 tables: from guest to host), writeback.c (in which order metadata
  * reach the disk).  Requests: read.c, write.c, zero.c (zeroes and discard),
  * packed.c (compressed clusters), vm_state.c, status.c.  Images as a whole:
- * open.c, create.c, resize.c, change.c, info.c, measure.c, check.c, amend.c,
+ * open.c, create.c, resize.c, change.c, info.c, bitmaps.c, measure.c, check.c, amend.c,
  * snapshots.c (their table) and snapshot.c; with what these need: counts.c
  * (numbers per cluster), recount.c (a new refcount structure), shadow.c (many
  * tables at one moment).
@@ -512,7 +512,10 @@ int co_fn qcow2_co_truncate(struct node *node, int64_t length,
                             enum prealloc_mode prealloc, unsigned flags,
                             GError **err);
 int co_fn qcow2_co_info(struct node *node, struct image_info *ret);
-void qcow2_info_json(struct node *node, struct json *out);
+int co_fn qcow2_co_info_json(struct node *node, struct json *out, GError **err);
+/* bitmaps.c: adds the array "bitmaps", if there are any. */
+nodiscard int co_fn qcow2_co_bitmaps_json(struct qcow2 *s, struct json *out,
+                                          GError **err);
 int co_fn qcow2_co_change_backing(struct node *node, const char *filename,
                                   const char *format, GError **err);
 int co_fn qcow2_co_make_empty(struct node *node);

@@ -110,13 +110,18 @@ static int co_fn open_sides(struct rebase *r, GError **err)
 
 /* -- What differs -------------------------------------------------------- */
 
+static bool ends_before(const struct rebase *r, int i, int64_t offset)
+{
+    return !r->sides[i] || offset >= node_length(r->sides[i]);
+}
+
 /* What side @i has at @offset; behind its end zeroes. */
 static int co_fn look(struct rebase *r, int i, int64_t offset, int64_t bytes,
                       struct extent *ret)
 {
     struct node *side = r->sides[i];
 
-    if (!side || offset >= node_length(side)) {
+    if (ends_before(r, i, offset)) {
         *ret = (struct extent){offset, bytes, .zero = true, .map = -1};
         return 0;
     }
@@ -146,9 +151,20 @@ static int co_fn read_side(struct rebase *r, int i, int64_t offset,
     return rc;
 }
 
-/* Writes those clusters of the range to the image in which the sides differ. */
+/* Writes what the old side has; @behind: it ends before that. */
+static int co_fn write_old(struct rebase *r, int64_t offset, const void *buf,
+                           int64_t bytes, bool behind)
+{
+    unsigned flags = r->rq->compress ? REQ_WRITE_COMPRESSED : 0;
+
+    return behind ? node_co_pwrite_zeroes(r->top, offset, bytes, REQ_MAY_UNMAP)
+                  : node_co_pwrite(r->top, offset, buf, bytes, flags);
+}
+
+/* Writes those clusters of the range to the image in which the sides differ.
+ * @behind: the old one ends before. */
 static int co_fn copy_differences(struct rebase *r, int64_t offset,
-                                  int64_t bytes)
+                                  int64_t bytes, bool behind)
 {
     int rc = read_side(r, 0, offset, bytes); /* yields */
 
@@ -159,8 +175,7 @@ static int co_fn copy_differences(struct rebase *r, int64_t offset,
         int64_t n = min_i64(r->unit - (offset + at) % r->unit, bytes - at);
 
         if (memcmp(r->bufs[0] + at, r->bufs[1] + at, (size_t)n) != 0) {
-            rc = node_co_pwrite(r->top, offset + at, r->bufs[0] + at, n,
-                                r->rq->compress ? REQ_WRITE_COMPRESSED : 0);
+            rc = write_old(r, offset + at, r->bufs[0] + at, n, behind);
         }
         at += n;
     }
@@ -192,7 +207,7 @@ static int co_fn step(struct rebase *r, int64_t offset, int64_t *bytes)
     }
     /* End at multiples, so that clusters are written whole. */
     *bytes = min_i64(*bytes, CHUNK - offset % CHUNK);
-    return copy_differences(r, offset, *bytes); /* yields */
+    return copy_differences(r, offset, *bytes, ends_before(r, 0, offset));
 }
 
 static int co_fn make_equal(struct rebase *r, GError **err)

@@ -25,13 +25,6 @@ const char *cmd_name(void)
     return program;
 }
 
-/* What was printed comes before what went wrong then, also in one pipe. */
-static void print_error(const char *message, const char *hint)
-{
-    (void)fflush(stdout);
-    (void)fprintf(stderr, "%s: %s%s\n", program, message, hint);
-}
-
 int cmd_fail(const char *format, ...)
 {
     g_autofree char *message = NULL;
@@ -40,20 +33,20 @@ int cmd_fail(const char *format, ...)
     va_start(ap, format);
     message = g_strdup_vprintf(format, ap);
     va_end(ap);
-    print_error(message, "");
+    (void)fprintf(stderr, "%s: %s\n", program, message);
     return CMD_FAILURE;
 }
 
 int cmd_usage(const char *format, ...)
 {
-    g_autofree char *hint = g_strdup_printf(" (see '%s --help')", program);
     g_autofree char *message = NULL;
     va_list ap;
 
     va_start(ap, format);
     message = g_strdup_vprintf(format, ap);
     va_end(ap);
-    print_error(message, hint);
+    (void)fprintf(stderr, "%s: %s (see '%s --help')\n", program, message,
+                  program);
     return CMD_USAGE;
 }
 

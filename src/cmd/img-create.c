@@ -33,6 +33,7 @@ static void create_entry(void *opaque)
         g_autofree char *text = create_plan_text(&plan);
 
         (void)printf("Formatting '%s', %s\n", c->rq.filename, text);
+        (void)fflush(stdout); /* before what may be wrong with that */
     }
     rc = create_co_run(&plan, &err); /* yields */
     create_plan_fini(&plan);

@@ -45,12 +45,14 @@ bool io_fail(const char *format, ...)
     va_start(ap, format);
     message = g_strdup_vprintf(format, ap);
     va_end(ap);
+    (void)fflush(stdout); /* results and messages in the order of events */
     (void)cmd_fail("%s", message);
     return false;
 }
 
 bool io_fail_error(GError *err)
 {
+    (void)fflush(stdout);
     (void)img_fail(err);
     return false;
 }

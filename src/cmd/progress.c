@@ -24,11 +24,6 @@ static void on_signal(int signal)
     }
 }
 
-int progress_signal(void)
-{
-    return stop_signal;
-}
-
 /* -- Texts --------------------------------------------------------------- */
 
 static double share(int64_t done, int64_t total)

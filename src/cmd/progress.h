@@ -37,9 +37,6 @@ void progress_begin(struct progress *p, bool wanted);
 /* Ends it, the last percent included when @complete. */
 void progress_end(struct progress *p, bool complete);
 
-/* The signal that asked for the end, or 0. */
-int progress_signal(void);
-
 /*
  * The text of the bar without a newline: "[####>    ]  42.0 %  1.2 GiB of
  * 3 GiB  900 MiB/s  2 s left".  Pure; g_free() it.

@@ -70,6 +70,8 @@ allocated()
     stat -c %b "$img"
 }
 
+# The host's file system counts blocks of its own for a file in many pieces.
+slack=64
 start -o discard=unmap "$img"
 before=$(allocated)
 ok 'a hole is punched' fallocate -p -o 1M -l 4M "$mnt/p1"
@@ -78,7 +80,7 @@ ok '... it is zero' cmp <(head -c 4M /dev/zero) <(window "$mnt/p1" $((1 << 20)) 
 ok '... what is beside it is not' \
     cmp <(window "$tmp/before" $((2 << 20 | 4 << 20)) $((3 << 20))) \
     <(window "$mnt/p1" $((5 << 20)) $((3 << 20)))
-ok '... space was freed' test "$(allocated)" -le $((before - 8192))
+ok '... space was freed' test "$(allocated)" -le $((before - 8192 + slack))
 is '... the size is what it was' "$(stat -c %s "$img")" $((65 << 20))
 ok 'a hole at the very end makes nothing longer' \
     fallocate -p -o 7M -l 100M "$mnt/p1"
@@ -86,7 +88,7 @@ ok 'what is behind it is untouched' \
     cmp <(window "$tmp/before" $((10 << 20)) $((8 << 20))) "$mnt/p2"
 before=$(allocated)
 ok 'space is reserved' fallocate -o 1M -l 4M "$mnt/p1"
-ok '... on the host' test "$(allocated)" -ge $((before + 8192))
+ok '... on the host' test "$(allocated)" -ge $((before + 8192 - slack))
 fails 'not past the end of a partition' fallocate -o 7M -l 2M "$mnt/p1"
 ok 'past the end of the disk it grows' fallocate -o 65M -l 1M "$mnt/disk"
 is '... to that' "$(stat -c %s "$img")" $((66 << 20))

@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/wait.h>
+#include <unistd.h>
 
 #include "block/driver.h"
 #include "driver/driver_list.h"
@@ -32,6 +33,7 @@ void rig_init(void)
     loop_adopt(loop);
     folder = g_dir_make_tmp("coblk-qcow2-XXXXXX", &err);
     g_assert_no_error(err);
+    g_assert_cmpint(chdir(folder), ==, 0); /* for names of data files */
 }
 
 void rig_fini(void)

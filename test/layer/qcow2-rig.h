@@ -17,7 +17,8 @@
 #include "block/node.h"
 #include "co/co.h"
 
-/* Registers drivers, makes a loop and a folder; call from main(). */
+/* Registers drivers, makes a loop and a folder, which becomes the current one;
+ * call from main(). */
 void rig_init(void);
 /* Removes all that is left. */
 void rig_fini(void);

@@ -191,6 +191,31 @@ static void test_backing_relative(void)
     g_assert_cmpint(rig_close(node), ==, 0);
 }
 
+/* The name of a data file is one in the current folder; where there is no such
+ * file it is sought beside the image. */
+static void test_data_file_names(void)
+{
+    g_autofree char *message = NULL;
+    struct node *node;
+
+    g_assert_cmpint(rig_shell(NULL, "mkdir -p sub"), ==, 0);
+    rig_create("sub/d.qcow2", MiB, "data_file=sub/d.raw");
+    node = rig_open("sub/d.qcow2", NULL, NODE_RDWR);
+    g_assert_cmpint(rig_write(node, 0, 512, 1, 0), ==, 0);
+    g_assert_cmpint(rig_close(node), ==, 0);
+    g_assert_cmpint(rig_shell(NULL, "test -s sub/d.raw"), ==, 0);
+
+    rig_create("e.qcow2", MiB, "data_file=e.raw");
+    g_assert_cmpint(rig_shell(NULL, "mv e.qcow2 e.raw sub"), ==, 0);
+    node = rig_open("sub/e.qcow2", NULL, NODE_RDWR);
+    g_assert_cmpint(rig_close(node), ==, 0);
+
+    g_assert_cmpint(rig_shell(NULL, "rm sub/e.raw"), ==, 0);
+    message = rig_open_error("sub/e.qcow2", NULL, 0);
+    g_assert_nonnull(strstr(message, "sub/e.raw"));
+    g_assert_cmpint(rig_shell(NULL, "rm -r sub"), ==, 0);
+}
+
 static void test_backing_missing(void)
 {
     g_autofree char *message = NULL;
@@ -573,6 +598,7 @@ int main(int argc, char **argv)
     g_test_add_func("/qcow2-open/chain", test_backing_chain);
     g_test_add_func("/qcow2-open/relative", test_backing_relative);
     g_test_add_func("/qcow2-open/missing", test_backing_missing);
+    g_test_add_func("/qcow2-open/data-file-names", test_data_file_names);
     g_test_add_func("/qcow2-open/backing-option", test_backing_option);
     g_test_add_func("/qcow2-open/loop-ro", test_backing_loop_ro);
     g_test_add_func("/qcow2-open/loop-rw", test_backing_loop_rw);

@@ -358,11 +358,9 @@ static int co_fn backing_size(const char *filename,
     return node_co_unref(node); /* yields */
 }
 
-static int co_fn create_data_file(const char *filename, int64_t bytes,
-                                  const struct qcow2_header *h,
+static int co_fn create_data_file(int64_t bytes, const struct qcow2_header *h,
                                   enum prealloc_mode prealloc, GError **err)
 {
-    g_autofree char *path = NULL;
     g_autoptr(options) how = options_new();
 
     if (!h->data_file) {
@@ -371,8 +369,8 @@ static int co_fn create_data_file(const char *filename, int64_t bytes,
     if (prealloc == PREALLOC_FALLOC || prealloc == PREALLOC_FULL) {
         options_set(how, "preallocation", prealloc_names[prealloc]);
     }
-    path = qcow2_resolve_name(filename, h->data_file);
-    return node_co_create_file(path, bytes, how, err); /* yields */
+    return node_co_create_file(qcow2_data_file_path(h->data_file), bytes, how,
+                               err); /* yields */
 }
 
 static bool is_there(const char *filename)
@@ -393,7 +391,7 @@ static int co_fn create(const char *filename, int64_t bytes,
         rc = backing_size(filename, h, &bytes, err); /* yields */
     }
     bytes = align_up(bytes, SECTOR);
-    rc = rc ? rc : create_data_file(filename, bytes, h, prealloc, err);
+    rc = rc ? rc : create_data_file(bytes, h, prealloc, err);
     rc = rc ? rc : node_co_create_file(filename, 0, opts, err);
     rc = rc ? rc : write_image_to(filename, h, err);
     rc = rc ? rc : resize_image(filename, bytes, prealloc, err);

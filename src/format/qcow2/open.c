@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "base/error.h"
 #include "format/qcow2/qcow2.h"
@@ -454,45 +455,59 @@ char *qcow2_resolve_name(const char *image, const char *name)
     return g_strdup_printf("%.*s/%s", (int)(slash - image), image, name);
 }
 
-/* Opens what the options say, or else the file @filename, which the image
- * names, in @format (NULL: find out). */
+/* Others take it for a name in the current folder, also when the image is
+ * elsewhere.  That finds no file that was moved with its image. */
+static char *find_data_file(const char *image, const char *name)
+{
+    const char *path = qcow2_data_file_path(name);
+
+    return access(path, F_OK) == 0 ? g_strdup(path)
+                                   : qcow2_resolve_name(image, name);
+}
+
+const char *qcow2_data_file_path(const char *name)
+{
+    return g_str_has_prefix(name, "file:") ? name + strlen("file:") : name;
+}
+
+/* Opens what the options say, or else the file @path, which the image names,
+ * in @format (NULL: find out). */
 static int co_fn open_other(struct qcow2 *s, const char *child,
-                            const char *filename, const char *format,
+                            const char *path, const char *format,
                             struct options *opts, unsigned flags, GError **err)
 {
     struct options *own = options_take_child(opts, child);
     bool given =
         options_has_child(own, "file") || options_peek(own, "filename") != NULL;
-    g_autofree char *path = NULL;
 
-    if (!given && !filename) {
+    if (!given && !path) {
         options_free(own);
         return error_set(err, -EINVAL,
                          "%s: nothing says which file is its %s; give "
                          "%s.filename=",
                          node_filename(s->node), child, child);
     }
-    if (!given) {
-        path = qcow2_resolve_name(node_filename(s->node), filename);
-    }
     if (!given && format) {
         options_set_default(own, "driver", format);
     }
-    return node_co_open_named_child(s->node, child, path, own, flags,
-                                    err); /* yields */
+    return node_co_open_named_child(s->node, child, given ? NULL : path, own,
+                                    flags, err); /* yields */
 }
 
 static int co_fn open_data_file(struct qcow2 *s, struct options *opts,
                                 GError **err)
 {
+    const char *name = s->header.data_file;
+    g_autofree char *path = NULL;
     int rc;
 
     s->data = s->file;
     if (!s->external || (node_flags(s->node) & NODE_NO_IO)) {
         return 0;
     }
-    rc = open_other(s, "data-file", s->header.data_file, "raw", opts,
-                    node_flags(s->node), err); /* yields */
+    path = name ? find_data_file(node_filename(s->node), name) : NULL;
+    rc = open_other(s, "data-file", path, "raw", opts, node_flags(s->node),
+                    err); /* yields */
     if (rc == 0) {
         s->data = node_child(s->node, "data-file");
     }
@@ -505,11 +520,13 @@ static int co_fn open_backing(struct qcow2 *s, struct options *opts,
     const unsigned keep = NODE_DIRECT | NODE_FORCE_SHARE | NODE_NO_FLUSH;
     g_autofree char *none = options_take(opts, "backing");
     bool given = options_has_child(opts, "backing");
+    const char *name = s->header.backing_name;
+    g_autofree char *path = NULL;
     GError *why = NULL;
     int rc;
 
     if ((node_flags(s->node) & NODE_NO_BACKING) || (none && !*none) ||
-        (!given && !s->header.backing_name)) {
+        (!given && !name)) {
         return 0;
     }
     if (none) {
@@ -518,9 +535,9 @@ static int co_fn open_backing(struct qcow2 *s, struct options *opts,
                          "or backing.filename= is possible",
                          none);
     }
-    rc = open_other(s, "backing", s->header.backing_name,
-                    s->header.backing_format, opts, node_flags(s->node) & keep,
-                    &why); /* yields */
+    path = name ? qcow2_resolve_name(node_filename(s->node), name) : NULL;
+    rc = open_other(s, "backing", path, s->header.backing_format, opts,
+                    node_flags(s->node) & keep, &why); /* yields */
     if (rc < 0) {
         g_propagate_prefixed_error(
             err, why,

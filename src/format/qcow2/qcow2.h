@@ -471,6 +471,9 @@ nodiscard int co_fn qcow2_co_write_packed(struct qcow2 *s, int64_t offset,
 
 /* @name as an image @image that names it means it: relative to its folder. */
 char *qcow2_resolve_name(const char *image, const char *name);
+/* Where a data file called @name is made: that is no matter of the image's
+ * folder, unlike with a backing file. */
+const char *qcow2_data_file_path(const char *name);
 /* Sets everything that follows from s->header; no I/O. */
 void qcow2_set_geometry(struct qcow2 *s);
 /* Makes the L1 table on disk and in memory one of @entries, which are not

@@ -13,6 +13,7 @@
 #include "format/writelog.h"
 
 #include <errno.h>
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -24,6 +25,8 @@
 #include "loop/sync.h"
 
 #define ZERO_STEP (256 * KiB) /* most zeroes in one entry */
+
+static _Atomic uint64_t order; /* of entries, whichever log they are in */
 
 struct writelog {
     struct co_mutex lock; /* guards the rest */
@@ -58,6 +61,7 @@ static int co_fn log_entry(struct writelog *w, int64_t offset, int64_t bytes,
     store_le64(head + WRITELOG_ENTRY_SECTORS,
                (uint64_t)(bytes / WRITELOG_SECTOR));
     store_le64(head + WRITELOG_ENTRY_FLAGS, flags);
+    store_le64(head + WRITELOG_ENTRY_ORDER, atomic_fetch_add(&order, 1));
     co_mutex_lock(&w->lock);                                     /* yields */
     rc = node_co_pwrite(w->log, w->next, head, sizeof(head), 0); /* yields */
     if (rc == 0 && data) {

@@ -6,7 +6,8 @@
  * The log is laid out as that of the kernel's device-mapper target log-writes,
  * so its replay tools serve: sectors of 512 bytes, numbers in little endian.
  * Sector 0 is the superblock; each entry is one sector with the header below,
- * followed by the data of a write.
+ * followed by the data of a write.  The order of entries is our addition, of
+ * use where an image has two files with a log each.
  */
 #ifndef FORMAT_WRITELOG_H
 #define FORMAT_WRITELOG_H
@@ -27,10 +28,11 @@ enum {
 
 /* Offsets in the header of an entry. */
 enum {
-    WRITELOG_ENTRY_SECTOR = 0,   /* 8: where on the disk */
-    WRITELOG_ENTRY_SECTORS = 8,  /* 8: how many */
-    WRITELOG_ENTRY_FLAGS = 16,   /* 8: enum writelog_flags */
-    WRITELOG_ENTRY_DATA_LEN = 24 /* 8: 0; the data are those sectors */
+    WRITELOG_ENTRY_SECTOR = 0,    /* 8: where on the disk */
+    WRITELOG_ENTRY_SECTORS = 8,   /* 8: how many */
+    WRITELOG_ENTRY_FLAGS = 16,    /* 8: enum writelog_flags */
+    WRITELOG_ENTRY_DATA_LEN = 24, /* 8: 0; the data are those sectors */
+    WRITELOG_ENTRY_ORDER = 32     /* 8: rises over all logs of the process */
 };
 
 enum writelog_flags {

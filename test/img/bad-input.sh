@@ -37,6 +37,18 @@ refuses 'option of another format' "raw images have no option 'cluster_size'" \
     img create -f raw -o cluster_size=4k x 1M
 refuses 'bad value of an option' 'preallocation=some: not one of off' \
     img create -q -f raw -o preallocation=some x 1M
+refuses 'bad compat' 'compat=2: not one of 0.10, .*1.1' \
+    img create -q -f qcow2 -o compat=2 x 1M
+refuses 'bad cluster size' 'cluster_size=3072 .*power of two from 512 to 2M' \
+    img create -q -f qcow2 -o cluster_size=3k x 1M
+refuses 'bad width of counts' 'refcount_bits=3 .*power of two from 1 to 64' \
+    img create -q -f qcow2 -o refcount_bits=3 x 1M
+refuses 'bad compression' 'compression_type=lz4: not one of zlib, zstd' \
+    img create -q -f qcow2 -o compression_type=lz4 x 1M
+refuses 'bad switch' 'lazy_refcounts=maybe: not one of off, on' \
+    img create -q -f qcow2 -o lazy_refcounts=maybe x 1M
+refuses 'what version 2 has not' 'refcount_bits needs compat=1.1' \
+    img create -q -f qcow2 -o compat=0.10,refcount_bits=8 x 1M
 refuses 'empty option' 'KEY=VALUE' img create -f raw -o =1 x 1M
 refuses 'bad size' "'1X' is not a size; write .*k, M, G" img create x 1X
 refuses 'negative size' "no option -1|'-1' is not a size" img create x -- -1
@@ -129,6 +141,12 @@ refuses 'not given, nor looked at' 'add -F raw, -F qcow2' \
     img create -f qcow2 -u -b data x.qcow2 1M
 refuses 'backing file missing' 'nothing: no such file.*-u makes' \
     img create -f qcow2 -b nothing -F raw x.qcow2
+img create -q -f qcow2 -u -b nothing -F raw orphan.qcow2 1M
+refuses 'backing file missing when it is needed' \
+    'nothing: no such file|orphan.qcow2: .*nothing' \
+    img convert orphan.qcow2 x
+refuses 'backing file of a format that is not there' "no format 'vmdk'" \
+    img create -q -f qcow2 -u -b foreign -F vmdk x.qcow2 1M
 refuses 'raw has no backing file' 'raw images have no backing files' \
     img create -f raw -b data x
 refuses 'rebase without a format' 'add -F raw' \
@@ -202,12 +220,31 @@ if mkdir tiny && unshare --mount true 2>/dev/null &&
         mount -t tmpfs -o size=256k tmpfs tiny &&
             "$1" convert data tiny/out 2>nospace.err
         echo "$?" >nospace.status
-        ls tiny >nospace.left' - "$tmp/bin/coblk-img"
+        ls tiny >nospace.left
+        "$1" convert -O qcow2 data tiny/out 2>nospace2.err
+        echo "$?" >nospace2.status
+        ls tiny >nospace2.left
+        "$1" create -q -f qcow2 -o cluster_size=4k -b "$PWD/data" -F raw \
+            tiny/image
+        "$2" -f qcow2 -c "write 0 64k" -c "write 64k 512k" -c "write 0 4k" \
+            -c "flush" tiny/image >nospace3.out 2>&1
+        "$1" check tiny/image >nospace3.check 2>&1
+        echo "$?" >nospace3.status' - "$tmp/bin/coblk-img" "$tmp/bin/coblk-io"
     is 'no space: status 1' "$(cat nospace.status)" 1
     ok 'no space: says where' \
         grep -q 'tiny/out: error while writing at byte .*No space' nospace.err
     is 'no space: one line' "$(wc -l <nospace.err)" 1
     is 'no space: no target is left' "$(cat nospace.left)" ''
+    is 'no space for qcow2: status 1' "$(cat nospace2.status)" 1
+    ok 'no space for qcow2: says where' \
+        grep -q 'tiny/out: .*No space' nospace2.err
+    is 'no space for qcow2: one line' "$(wc -l <nospace2.err)" 1
+    is 'no space for qcow2: no target is left' "$(cat nospace2.left)" ''
+    ok 'no space to write: says so' grep -q 'No space' nospace3.out
+    ok 'no space to write: what fits is written' \
+        grep -q 'wrote 4096/4096 bytes at offset 0' nospace3.out
+    is 'no space to write: the image is consistent' \
+        "$(cat nospace3.status)" 0
 else
     skip_test 'no space' 'needs root to mount a small file system'
 fi

@@ -32,6 +32,9 @@ static const char driver_opts[] =
 static int (*mem_open)(struct node *node, struct options *opts, GError **err)
     co_fn_ptr;
 
+/* Whether the next one has a cluster at DATA that counts 2. */
+static bool shared;
+
 static int co_fn image_co_open(struct node *node, struct options *opts,
                                GError **err)
 {
@@ -54,6 +57,11 @@ static int co_fn image_co_open(struct node *node, struct options *opts,
         store_be16(m->data + 2 * CLUSTER + 2 * i, 1);
     }
     store_be64(m->data + h.l1_offset, QCOW2_COPIED | L2);
+    if (shared) {
+        store_be64(m->data + L2, DATA);
+        store_be16(m->data + 2 * CLUSTER + 2 * 5, 2);
+        memset(m->data + DATA, 1, CLUSTER);
+    }
     return rc;
 }
 
@@ -83,6 +91,21 @@ static struct node *open_image(void)
     g_assert_cmpint(job_run(&write), ==, 0);
     g_free(mem_log_take(mem_of(node)));
     return node;
+}
+
+/* The same, where somebody else refers to the first cluster as well, and the
+ * one behind it is taken. */
+static struct node *open_shared_image(void)
+{
+    struct job write =
+        job(WRITE, .offset = 9 * CLUSTER, .bytes = CLUSTER, .fill = 3);
+
+    shared = true;
+    write.node = open_node(driver_opts, NODE_RDWR | NODE_UNMAP);
+    shared = false;
+    g_assert_cmpint(job_run(&write), ==, 0);
+    g_free(mem_log_take(mem_of(write.node)));
+    return write.node;
 }
 
 static uint64_t l2_entry(const struct mem *m, int i)
@@ -258,6 +281,39 @@ static void test_used_cluster(void)
     g_assert_cmpint(close_node(node), ==, 0);
 }
 
+/*
+ * A cluster that is not ours alone moves.  Of the old one only that is read
+ * which is not overwritten, and all of the new one goes out in one write.
+ *
+ *     |  old  | data |    old    |
+ */
+static void test_copy_on_write(void)
+{
+    struct node *node = open_shared_image();
+    struct mem *m = mem_of(node);
+    struct job a =
+        job(WRITE, .node = node, .offset = 1024, .bytes = 512, .fill = 2);
+
+    g_assert_cmpint(job_run(&a), ==, 0);
+    mem_expect(m, "R20480+1024 R22016+2560 W28672+4096");
+    g_assert_true(bytes_are(m->data + DATA + 2 * CLUSTER, 1, 1024));
+    g_assert_true(bytes_are(m->data + DATA + 2 * CLUSTER + 1024, 2, 512));
+    g_assert_true(bytes_are(m->data + DATA + 2 * CLUSTER + 1536, 1, 2560));
+    g_assert_cmpint(close_node(node), ==, 0);
+}
+
+/* What is overwritten as a whole is not read. */
+static void test_overwrite_shared(void)
+{
+    struct node *node = open_shared_image();
+    struct mem *m = mem_of(node);
+    struct job a = job(WRITE, .node = node, .bytes = CLUSTER, .fill = 2);
+
+    g_assert_cmpint(job_run(&a), ==, 0);
+    mem_expect(m, "W28672+4096");
+    g_assert_cmpint(close_node(node), ==, 0);
+}
+
 /* Clusters in a row get places in a row, and one write. */
 static void test_one_write(void)
 {
@@ -388,6 +444,8 @@ int main(int argc, char **argv)
     g_test_add_func("/qcow2-step/read-before-link", test_read_before_link);
     g_test_add_func("/qcow2-step/fresh", test_fresh_cluster);
     g_test_add_func("/qcow2-step/used", test_used_cluster);
+    g_test_add_func("/qcow2-step/copy-on-write", test_copy_on_write);
+    g_test_add_func("/qcow2-step/overwrite-shared", test_overwrite_shared);
     g_test_add_func("/qcow2-step/one-write", test_one_write);
     g_test_add_func("/qcow2-step/flush-order", test_flush_order);
     g_test_add_func("/qcow2-step/flush-in-place", test_flush_in_place);

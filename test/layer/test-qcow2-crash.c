@@ -1,0 +1,362 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * qcow2: crashes.
+ *
+ * Random histories are written to images through a write log.  Cutting the log
+ * anywhere, and losing or tearing any of the writes since the last flush
+ * before that, gives what a crash could leave: an image that, if it says that
+ * it is dirty, can be repaired, whose reference counts may be too high but
+ * with which nothing else is wrong; on which what had been flushed is there,
+ * and what had not is old or new.
+ *
+ * The seed is printed; --seed=R… repeats a run.  COBLK_CRASH_PERCENT is how
+ * many of the crashes are tried, COBLK_CRASH_HISTORIES how many histories each
+ * kind of image gets at least.
+ */
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/log.h"
+#include "block/driver.h"
+#include "crash-history.h"
+#include "format/qcow2/driver.h"
+#include "qcow2-rig.h"
+
+#define MIN_CRASHES 2000 /* of all kinds together */
+#define MIN_EACH    120
+#define SUBSETS     6 /* random ones of the loose writes at each flush */
+#define SINGLES     8 /* about as many of them lost alone, or alone there */
+
+#define SMALL "'l2-cache-size':1024,'refcount-cache-size':1024,"
+
+static const struct kind kinds[] = {
+    {"64k", "1.1", "", 768 * KiB, 0, 0},
+    {"4k", "1.1,cluster_size=4k", "'pass-discard-other':true,", 512 * KiB, 0,
+     0},
+    {"512", "1.1,cluster_size=512", SMALL, 256 * KiB, 0, 0},
+    {"full", "1.1,cluster_size=512,refcount_bits=64", "", 3 * MiB, 0,
+     FULL | NO_RESIZE | NO_SNAPSHOTS},
+    {"v2", "0.10,cluster_size=4k", "", 512 * KiB, 0, NO_RESIZE},
+    {"one-bit counts", "1.1,cluster_size=512,refcount_bits=1", "", 256 * KiB, 0,
+     NO_SNAPSHOTS},
+    {"lazy", "1.1,lazy_refcounts=on,cluster_size=4k", "", 512 * KiB, 0, LAZY},
+    {"lazy 512", "1.1,lazy_refcounts=on,cluster_size=512", SMALL, 256 * KiB, 0,
+     LAZY},
+    {"subclusters", "1.1,extended_l2=on,cluster_size=16k", "", 512 * KiB, 0, 0},
+    {"zstd", "1.1,compression_type=zstd,cluster_size=8k", "", 512 * KiB, 0, 0},
+    {"preallocated", "1.1,preallocation=metadata,cluster_size=4k", "",
+     512 * KiB, 0, 0},
+    {"backing", "1.1,cluster_size=4k", "", 512 * KiB, 512 * KiB, 0},
+    {"short backing", "1.1", "", 768 * KiB, 300 * KiB, 0},
+    {"subclusters with long backing", "1.1,extended_l2=on,cluster_size=16k", "",
+     512 * KiB, 700 * KiB, 0},
+    {"lazy with backing", "1.1,lazy_refcounts=on,cluster_size=512", "",
+     256 * KiB, 100 * KiB, LAZY},
+    {"data file", "1.1,data_file=o.raw,cluster_size=4k", "", 512 * KiB, 0,
+     EXTERNAL | NO_SNAPSHOTS},
+    {"raw data file", "1.1,data_file=o.raw,data_file_raw=on,cluster_size=4k",
+     "", 512 * KiB, 0, EXTERNAL | NO_SNAPSHOTS},
+};
+
+static const char *const crashed_names[CRASH_FILES] = {"c.qcow2", "c.raw"};
+
+static int n_crashes;
+static int percent = 100;
+
+/* -- Calls --------------------------------------------------------------- */
+
+struct call {
+    struct node *node;
+    unsigned fix;
+    struct image_check check;
+    GString *findings;
+    GArray *list;
+    GError *err;
+    int rc;
+};
+
+/* Only looks up what a coroutine will call. */
+TSA(no_thread_safety_analysis)
+static snapshot_fn *load_fn(void)
+{
+    return driver_qcow2.image->co_snapshot_load;
+}
+
+static void listing_entry(void *opaque)
+{
+    struct call *c = opaque;
+
+    co_assert_role();
+    c->rc = driver_qcow2.image->co_snapshot_list(c->node, &c->list);
+}
+
+/* The names of all snapshots; g_strfreev() them. */
+static char **listing(struct node *node)
+{
+    struct call c = {.node = node};
+    GStrvBuilder *names = g_strv_builder_new();
+    char **all;
+
+    rig_run(listing_entry, &c);
+    g_assert_cmpint(c.rc, ==, 0);
+    for (guint i = 0; i < c.list->len; i++) {
+        g_strv_builder_add(
+            names, g_array_index(c.list, struct image_snapshot, i).name);
+    }
+    g_array_unref(c.list);
+    all = g_strv_builder_end(names);
+    g_strv_builder_unref(names);
+    return all;
+}
+
+static void note_finding(void *opaque, const char *line)
+{
+    g_string_append_printf(opaque, "%s\n", line);
+}
+
+static void check_entry(void *opaque)
+{
+    struct call *c = opaque;
+
+    co_assert_role();
+    c->check.report = note_finding;
+    c->check.opaque = c->findings;
+    c->rc = driver_qcow2.image->co_check(c->node, c->fix, &c->check, &c->err);
+}
+
+/* Asserts that nothing is wrong but leaks; returns how many there are. */
+static int64_t check(struct node *node, unsigned fix)
+{
+    g_autoptr(GString) findings = g_string_new(NULL);
+    struct call c = {.node = node, .fix = fix, .findings = findings};
+
+    rig_run(check_entry, &c);
+    g_assert_no_error(c.err);
+    g_assert_cmpint(c.rc, ==, 0);
+    if (c.check.check_errors + c.check.corruptions + c.check.corruptions_fixed >
+        0) {
+        g_error("the image is corrupt:\n%s", findings->str);
+    }
+    return c.check.leaks;
+}
+
+/* -- Looking ------------------------------------------------------------- */
+
+static struct node *open_crashed(const struct history *h, unsigned flags)
+{
+    g_autofree char *path = rig_path(crashed_names[1]);
+    g_autofree char *text =
+        h->kind->flags & EXTERNAL
+            ? g_strdup_printf("driver=qcow2,data-file.driver=file,"
+                              "data-file.filename=%s",
+                              path)
+            : g_strdup("driver=qcow2");
+
+    return rig_open(crashed_names[0], text, flags | NODE_NO_FLUSH);
+}
+
+static void expect_same(const uint64_t *got, const uint64_t *want,
+                        int64_t sectors)
+{
+    for (int64_t i = 0; i < sectors; i++) {
+        g_assert_cmphex(got[i], ==, want[i]);
+    }
+}
+
+static void expect_saved(struct history *h, const struct saved *sn)
+{
+    g_autofree uint64_t *disk = g_new0(uint64_t, (gsize)h->m.max);
+    struct node *node = open_crashed(h, 0);
+
+    snapshot(node, load_fn(), sn->name);
+    g_assert_cmpint(read_disk(h, node, disk), ==, sn->sectors);
+    expect_same(disk, sn->disk, sn->sectors);
+    g_assert_cmpint(rig_close(node), ==, 0);
+}
+
+/* The image is used again, and its leaks are repaired. */
+static void go_on(struct history *h, uint64_t *disk, int64_t sectors)
+{
+    struct node *node = open_crashed(h, NODE_RDWR | NODE_UNMAP);
+    g_autofree uint64_t *got = g_new0(uint64_t, (gsize)h->m.max);
+
+    for (int i = 0; i < 4; i++) {
+        int64_t at = pick(sectors);
+
+        model_values(&h->m, &disk[at], at, 1);
+        fill_sectors(h->buf, &disk[at], 1);
+        g_assert_cmpint(rig_write_buf(node, at * SECTOR, h->buf, SECTOR, 0), ==,
+                        0);
+    }
+    g_assert_cmpint(rig_close(node), ==, 0);
+
+    node = open_crashed(h, NODE_RDWR);
+    (void)check(node, IMAGE_FIX_LEAKS);
+    g_assert_cmpint(check(node, 0), ==, 0);
+    g_assert_cmpint(read_disk(h, node, got), ==, sectors);
+    expect_same(got, disk, sectors);
+    g_assert_cmpint(rig_close(node), ==, 0);
+}
+
+static void check_with_qemu(void)
+{
+    const char *name = crashed_names[0];
+
+    if (rig_has_qemu()) { /* 3: there are leaks */
+        g_assert_cmpint(
+            rig_shell(NULL, "qemu-img check -q %s 2>&1 || [ $? = 3 ]", name),
+            ==, 0);
+    }
+}
+
+/* Looks at the image that a crash left. */
+static void look(struct history *h, const struct crash_log *log)
+{
+    bool lazy = h->kind->flags & LAZY;
+    g_autofree uint64_t *disk = g_new0(uint64_t, (gsize)h->m.max);
+    struct node *node = open_crashed(h, lazy ? NODE_RDWR : 0);
+    g_auto(GStrv) names = listing(node);
+    const GPtrArray *saved;
+    int64_t leaks = check(node, 0);
+    int64_t sectors = read_disk(h, node, disk);
+
+    g_assert_true(!lazy || leaks == 0); /* it has been counted again */
+    g_assert_cmpint(rig_close(node), ==, 0);
+    saved = model_expect(&h->m, log->cut, disk, sectors, names);
+    for (guint i = 0; i < saved->len; i++) {
+        expect_saved(h, saved->pdata[i]);
+    }
+    n_crashes++;
+    if (n_crashes % 64 == 0 && !(h->kind->flags & EXTERNAL)) {
+        check_with_qemu();
+    }
+    if (n_crashes % 8 == 0) {
+        go_on(h, disk, sectors);
+    }
+}
+
+/* -- Crashes ------------------------------------------------------------- */
+
+static void crash(struct history *h, struct crash_log *log,
+                  const enum crash_fate *fates)
+{
+    if (pick(100) >= percent) {
+        return;
+    }
+    crash_log_crash(log, fates, crashed_names);
+    look(h, log);
+}
+
+/* All loose writes but one are @others: each in turn, or of many some. */
+static void crash_each(struct history *h, struct crash_log *log,
+                       enum crash_fate one, enum crash_fate others)
+{
+    guint n = log->loose->len;
+    g_autofree enum crash_fate *fates = g_new(enum crash_fate, n + 1);
+
+    for (guint i = 0; i < n; i++) {
+        if (pick(n) >= SINGLES) {
+            continue;
+        }
+        for (guint k = 0; k < n; k++) {
+            fates[k] = k == i ? one : others;
+        }
+        crash(h, log, fates);
+    }
+}
+
+static void crash_randomly(struct history *h, struct crash_log *log)
+{
+    guint n = log->loose->len;
+    g_autofree enum crash_fate *fates = g_new(enum crash_fate, n + 1);
+
+    for (int i = 0; n > 1 && i < SUBSETS; i++) {
+        int64_t lost = 10 + pick(80);
+
+        for (guint k = 0; k < n; k++) {
+            fates[k] = pick(100) < lost ? CRASH_LOST
+                       : pick(4) == 0   ? CRASH_TORN
+                                        : CRASH_KEPT;
+        }
+        crash(h, log, fates);
+    }
+}
+
+/* Every prefix; and where most is loose, before each flush: writes lost
+ * alone, writes alone there, and random subsets. */
+static void crash_everywhere(struct history *h, struct crash_log *log)
+{
+    int end = crash_log_length(log);
+
+    for (int cut = 0; cut <= end; cut++) {
+        g_autofree enum crash_fate *all = NULL;
+
+        crash_log_cut(log, cut);
+        all = g_new(enum crash_fate, log->loose->len + 1);
+        for (guint i = 0; i < log->loose->len; i++) {
+            all[i] = CRASH_KEPT;
+        }
+        crash(h, log, all);
+        if (cut == end || crash_log_is_flush(log, cut)) {
+            crash_each(h, log, CRASH_LOST, CRASH_KEPT);
+            crash_each(h, log, CRASH_KEPT, CRASH_LOST);
+            crash_randomly(h, log);
+        }
+    }
+}
+
+static void test_history(const struct kind *kind)
+{
+    struct history h;
+    struct crash_log log;
+
+    history_record(&h, kind, &log);
+    crash_everywhere(&h, &log);
+    crash_log_fini(&log);
+    history_fini(&h);
+}
+
+static void test_kind(gconstpointer opaque)
+{
+    const char *text = g_getenv("COBLK_CRASH_HISTORIES");
+    int n = text ? atoi(text) : 1;
+    int before = n_crashes;
+
+    for (int i = 0; i < n || n_crashes - before < MIN_EACH * percent / 100;
+         i++) {
+        test_history(opaque);
+    }
+    g_test_message("%d crashes", n_crashes - before);
+}
+
+static void test_number(void)
+{
+    g_test_message("%d crashes", n_crashes);
+    g_assert_cmpint(n_crashes, >=, MIN_CRASHES * percent / 100);
+}
+
+/* Repairs tell what they find. */
+static void no_sink(enum log_level level, const char *line, void *opaque)
+{
+}
+
+int main(int argc, char **argv)
+{
+    const char *text = g_getenv("COBLK_CRASH_PERCENT");
+    int rc;
+
+    percent = text ? atoi(text) : 100;
+    g_test_init(&argc, &argv, NULL);
+    log_init(LOG_LEVEL_ERROR, no_sink, NULL);
+    rig_init();
+    for (size_t i = 0; i < G_N_ELEMENTS(kinds); i++) {
+        g_autofree char *name =
+            g_strdup_printf("/qcow2-crash/%s", kinds[i].name);
+
+        g_test_add_data_func(name, &kinds[i], test_kind);
+    }
+    g_test_add_func("/qcow2-crash/number", test_number);
+    rc = g_test_run();
+    rig_fini();
+    return rc;
+}

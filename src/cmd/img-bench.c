@@ -108,8 +108,12 @@ static int parse_numbers(const struct bench_numbers *n,
     return status;
 }
 
-static int check_numbers(const struct bench_request *rq)
+static int check_request(const struct bench_request *rq, bool shared)
 {
+    if (rq->write && shared) {
+        return img_usage("-w and -U exclude each other: a shared image is "
+                         "only read");
+    }
     if (rq->bytes < 1 || rq->bytes > 1 * GiB) {
         return img_usage("-s: must be from 1 to 1G");
     }
@@ -186,7 +190,7 @@ int img_bench(int argc, char **argv)
         status = parse_numbers(&n, &b.rq);
     }
     if (status < 0) {
-        status = check_numbers(&b.rq);
+        status = check_request(&b.rq, common.force_share);
     }
     if (status < 0) {
         b.image = img_image(&common, operands[0], b.rq.write ? NODE_RDWR : 0);

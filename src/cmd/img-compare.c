@@ -157,15 +157,12 @@ int img_compare(int argc, char **argv)
     char **operands;
     int status = img_parse(&syntax, argc, argv, 2, 2, &operands);
 
-    if (status < 0) {
-        status = img_check_common(&common);
-        status = status < 0 ? status : COMPARE_EXIT_OPEN;
-    }
-    if (status < 0) {
-        status = img_parse_cache(cache, &flags, &writethrough);
-    }
     if (status >= 0) {
         return status;
+    }
+    if (img_check_common(&common) >= 0 ||
+        img_parse_cache(cache, &flags, &writethrough) >= 0) {
+        return COMPARE_EXIT_OPEN;
     }
     c.images[0] = img_image(&common, operands[0], flags);
     common.format = format2;

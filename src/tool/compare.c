@@ -231,6 +231,7 @@ void co_fn compare_co_run(struct node *const images[2], bool strict,
         *ret = (struct compare_result){.outcome = COMPARE_SIZE};
         return;
     }
+    tool_progress(watch, 0, c.length);
     co_mutex_init(&c.claim);
     crew_co_run(crew, compare_work, compare_tick, &c); /* yields */
     co_mutex_fini(&c.claim);

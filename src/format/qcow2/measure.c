@@ -80,7 +80,9 @@ static int co_fn measure(const struct qcow2_header *h,
                          " bytes are too many; give a larger cluster_size",
                          bytes);
     }
-    if (src) {
+    if (src && h->backing_name) {
+        used = all; /* zeroes need a cluster, too, to hide what is behind */
+    } else if (src) {
         rc = used_bytes(src, cluster, &used); /* yields */
     }
     if (rc < 0) {

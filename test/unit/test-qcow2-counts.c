@@ -45,14 +45,15 @@ static void test_next(void)
 {
     struct counts *c = make();
 
-    g_assert_cmpint(counts_next(c, 0), <=, 5000);
-    g_assert_cmpint(counts_next(c, 5000), ==, 5000);
+    g_assert_cmpint(counts_next(c, 0, CLUSTERS), <=, 5000);
+    g_assert_cmpint(counts_next(c, 5000, CLUSTERS), ==, 5000);
     for (int64_t i = 0; i < CLUSTERS; i++) {
-        g_assert_cmpint(counts_next(c, i), >=, i);
+        g_assert_cmpint(counts_next(c, i, INT64_MAX), >=, i);
     }
-    /* There is none: the end, wherever the search begins. */
-    g_assert_cmpint(counts_next(c, CLUSTERS), ==, CLUSTERS);
-    g_assert_cmpint(counts_next(c, CLUSTERS + 1), ==, CLUSTERS);
+    /* There is none: the end of the search, wherever it begins. */
+    g_assert_cmpint(counts_next(c, 0, 10), ==, 10);
+    g_assert_cmpint(counts_next(c, CLUSTERS, INT64_MAX), ==, INT64_MAX);
+    g_assert_cmpint(counts_next(c, CLUSTERS + 1, INT64_MAX), ==, INT64_MAX);
     counts_free(c);
 }
 

@@ -171,19 +171,16 @@ int co_fn check_structure(struct check *c)
 static int64_t next_counted(const struct check *c, int64_t cluster)
 {
     const struct qcow2 *s = c->s;
-    int64_t found = counts_next(c->counts, cluster);
     int64_t area = cluster >> s->block_bits;
+    int64_t next = INT64_MAX;
 
-    if (found == counts_clusters(c->counts)) {
-        found = INT64_MAX; /* none, and maybe below @cluster */
-    }
     while (area < s->reftable_n && !s->reftable[area]) {
         area++;
     }
     if (area < s->reftable_n) {
-        found = min_i64(found, max_i64(area << s->block_bits, cluster));
+        next = max_i64(area << s->block_bits, cluster);
     }
-    return found;
+    return counts_next(c->counts, cluster, next);
 }
 
 /* One cluster whose counts differ: @there on disk, @want. */
@@ -262,9 +259,9 @@ static int co_fn get_counts(void *opaque, int64_t first, int64_t n,
 static int64_t next_count(void *opaque, int64_t cluster)
 {
     const struct check *c = opaque;
-    int64_t i = counts_next(c->counts, cluster);
+    int64_t i = counts_next(c->counts, cluster, INT64_MAX);
 
-    return i < counts_clusters(c->counts) ? i : -1;
+    return i < INT64_MAX ? i : -1;
 }
 
 /* The first clusters in a row that nothing refers to. */

@@ -133,10 +133,12 @@ int counts_add(struct counts *c, int64_t cluster, int64_t delta)
     return 0;
 }
 
-int64_t counts_next(const struct counts *c, int64_t cluster)
+int64_t counts_next(const struct counts *c, int64_t cluster, int64_t end)
 {
-    while (cluster < c->clusters && !c->chunks[cluster >> CHUNK_BITS]) {
+    int64_t stop = min_i64(c->clusters, end);
+
+    while (cluster < stop && !c->chunks[cluster >> CHUNK_BITS]) {
         cluster = (cluster | (CHUNK - 1)) + 1;
     }
-    return min_i64(cluster, c->clusters);
+    return cluster < stop ? cluster : end;
 }

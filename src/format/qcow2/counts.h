@@ -34,8 +34,8 @@ nodiscard int counts_reach(struct counts *c, int64_t clusters);
 int64_t counts_get(const struct counts *c, int64_t cluster);
 nodiscard int counts_add(struct counts *c, int64_t cluster, int64_t delta);
 
-/* The first cluster from @cluster on that may be other than 0: all before it
- * are 0.  Returns the end if there is none. */
-int64_t counts_next(const struct counts *c, int64_t cluster);
+/* The first cluster from @cluster on, but before @end, that may be other than
+ * 0: all before it are 0.  Returns @end if there is none. */
+int64_t counts_next(const struct counts *c, int64_t cluster, int64_t end);
 
 #endif /* FORMAT_QCOW2_COUNTS_H */

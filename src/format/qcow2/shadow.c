@@ -65,19 +65,17 @@ static int64_t next_counted(void *opaque, int64_t cluster)
 {
     struct shadow *sh = opaque;
     const struct qcow2 *s = sh->s;
-    int64_t changed = counts_next(sh->delta, cluster);
     int64_t area = cluster >> s->block_bits;
+    int64_t next = INT64_MAX;
 
-    if (changed == counts_clusters(sh->delta)) {
-        changed = INT64_MAX; /* none, and maybe below @cluster */
-    }
     while (area < s->reftable_n && !s->reftable[area]) {
         area++;
     }
     if (area < s->reftable_n) {
-        return min_i64(changed, max_i64(area << s->block_bits, cluster));
+        next = max_i64(area << s->block_bits, cluster);
     }
-    return changed < INT64_MAX ? changed : -1;
+    next = counts_next(sh->delta, cluster, next);
+    return next < INT64_MAX ? next : -1;
 }
 
 int shadow_count(struct shadow *sh, int64_t offset, int64_t bytes, int delta)
@@ -328,8 +326,8 @@ static void add_freed(struct shadow *sh, int64_t cluster)
 /* Notes what nothing will use any more. */
 static int co_fn find_freed(struct shadow *sh)
 {
-    int64_t c = counts_next(sh->delta, 0);
     int64_t end = counts_clusters(sh->delta);
+    int64_t c = counts_next(sh->delta, 0, end);
 
     while (c < end) {
         int64_t delta = counts_get(sh->delta, c);
@@ -345,7 +343,7 @@ static int co_fn find_freed(struct shadow *sh)
                 add_freed(sh, c);
             }
         }
-        c = counts_next(sh->delta, c + 1);
+        c = counts_next(sh->delta, c + 1, end);
     }
     return 0;
 }

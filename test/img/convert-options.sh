@@ -101,7 +101,7 @@ img convert --salvage blkdebug:rules:data out 2>warnings
 is '--salvage: status 0' $? 0
 is '--salvage: the place is named' \
     "$(grep -c 'offset 512000: 512 bytes cannot be read' warnings)" 1
-is '--salvage: one warning' "$(wc -l <warnings)" 1
+is '--salvage: one warning' "$(grep -vc swapcontext warnings)" 1
 cp data wanted
 dd if=/dev/zero of=wanted bs=512 seek=1000 count=1 conv=notrunc status=none
 equal '--salvage: one sector is zeroes, the rest is there' wanted out
@@ -163,7 +163,7 @@ refuses '--bitmaps' 'bitmaps cannot be copied' \
 # -p on a terminal: one line that is drawn anew, with rate and time left.
 LC_ALL=C on_terminal 80 "$tmp/bin/coblk-img" convert -p -r 3M data out >bar
 is '-p on a terminal: status 0' $? 0
-is '-p on a terminal: one line' "$(wc -l <bar)" 1
+is '-p on a terminal: one line' "$(grep -vc swapcontext bar)" 1
 ok '-p on a terminal: a bar that fills' grep -Eq '\[#+>? *\] ' bar
 ok '-p on a terminal: how much of how much' grep -q ' of 4 MiB' bar
 ok '-p on a terminal: how fast' grep -Eq '[0-9.]+ [KM]iB/s' bar

@@ -218,13 +218,18 @@ static void test_data_file_names(void)
 
 static void test_backing_missing(void)
 {
-    g_autofree char *message = NULL;
+    g_autofree char *message = NULL, *message2 = NULL;
     struct node *node;
 
     rig_create("m.qcow2", DISK, "backing_file=gone.raw,backing_fmt=raw");
     message = rig_open_error("m.qcow2", NULL, 0);
     expect_words(message, "m.qcow2: cannot open its backing file");
     expect_words(message, "gone.raw");
+
+    /* Of a chain, the image is named where something can be done. */
+    rig_create("over.qcow2", DISK, "backing_file=m.qcow2,backing_fmt=qcow2");
+    message2 = rig_open_error("over.qcow2", NULL, 0);
+    g_assert_cmpstr(message2, ==, message);
 
     node = rig_open("m.qcow2", NULL, NODE_NO_BACKING);
     rig_expect(node, 0, DISK, 0);

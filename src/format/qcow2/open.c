@@ -514,6 +514,20 @@ static int co_fn open_data_file(struct qcow2 *s, struct options *opts,
     return rc;
 }
 
+/* Of a long chain only the image is named whose backing file is the one that
+ * cannot be opened: that is where something can be done. */
+static void backing_failed(const struct qcow2 *s, GError *why, GError **err)
+{
+    static const char told[] = ": cannot open its backing file: ";
+
+    if (strstr(why->message, told)) {
+        g_propagate_error(err, why);
+    } else {
+        g_propagate_prefixed_error(err, why, "%s%s", node_filename(s->node),
+                                   told);
+    }
+}
+
 static int co_fn open_backing(struct qcow2 *s, struct options *opts,
                               GError **err)
 {
@@ -539,9 +553,7 @@ static int co_fn open_backing(struct qcow2 *s, struct options *opts,
     rc = open_other(s, "backing", path, s->header.backing_format, opts,
                     node_flags(s->node) & keep, &why); /* yields */
     if (rc < 0) {
-        g_propagate_prefixed_error(
-            err, why,
-            "%s: cannot open its backing file: ", node_filename(s->node));
+        backing_failed(s, why, err);
     }
     return rc;
 }

@@ -128,6 +128,7 @@ static void register_builtin(void)
 {
     driver_register(&driver_file);
     driver_register(&driver_host_device);
+    driver_register(&driver_host_cdrom);
     driver_register(&driver_null);
     driver_register(&driver_null_co);
     driver_register(&driver_null_aio);

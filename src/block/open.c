@@ -77,7 +77,7 @@ static int take_flags(struct options *opts, unsigned *flags, GError **err)
 {
     static const char *const modes[] = {"ignore", "off", "unmap", "on", NULL};
     int discard = -1;
-    unsigned ignored;
+    unsigned ignored = 0;
 
     if (take_flag(opts, "read-only", NODE_RDWR, true, flags, err) < 0 ||
         take_flag(opts, "auto-read-only", 0, false, &ignored, err) < 0 ||

@@ -131,6 +131,21 @@ static void test_zero_above_zeroes(void)
     rig_check("a.qcow2");
 }
 
+/* A new refcount block does not come between clusters of one write: they are
+ * 5 to 68 of the file, of which a block counts 64. */
+static void test_row_across_refcount_blocks(void)
+{
+    struct node *node;
+
+    rig_create("a.qcow2", MiB, "cluster_size=512,refcount_bits=64");
+    node = rig_open("a.qcow2", NULL, NODE_RDWR);
+    g_assert_cmpint(rig_write(node, 0, 32 * KiB, 1, 0), ==, 0);
+    g_assert_cmpint(rig_status(node, 0, 32 * KiB).bytes, ==, 32 * KiB);
+    rig_expect(node, 0, 32 * KiB, 1);
+    g_assert_cmpint(rig_close(node), ==, 0);
+    rig_check("a.qcow2");
+}
+
 int main(int argc, char **argv)
 {
     int rc;
@@ -150,6 +165,8 @@ int main(int argc, char **argv)
     g_test_add_data_func("/qcow2-io/discard-shows-no-backing/v3",
                          "compat=1.1,backing_file=base.qcow2,backing_fmt=qcow2",
                          test_discard_shows_no_backing);
+    g_test_add_func("/qcow2-io/row-across-refcount-blocks",
+                    test_row_across_refcount_blocks);
     g_test_add_func("/qcow2-io/zero-subclusters", test_zero_subclusters);
     g_test_add_func("/qcow2-io/zero-above-zeroes", test_zero_above_zeroes);
     rc = g_test_run();

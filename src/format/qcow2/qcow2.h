@@ -282,8 +282,6 @@ nodiscard int co_fn qcow2_co_refcount(struct qcow2 *s, int64_t cluster,
 /* How many of the first @clusters there are up to the last one in use. */
 nodiscard int co_fn qcow2_co_used(struct qcow2 *s, int64_t clusters,
                                   int64_t *ret);
-/* Makes the refcount block for @cluster if there is none yet. */
-nodiscard int co_fn qcow2_co_count_at_all(struct qcow2 *s, int64_t cluster);
 /* Adds @delta to the counts of clusters [@first, @first + @n).  Returns 0, or
  * -EIO (below zero, or no refcount block: corrupt), -ERANGE (more than fits; nothing changed for
  * that cluster and those after it; *@ret_done, if not NULL, counts those

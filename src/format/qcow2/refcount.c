@@ -5,8 +5,8 @@
  * Clusters are given out from the beginning of the file.  @free_hint is a
  * cluster below which none is free, so a search does not begin at 0 again.
  *
- * A new refcount block lies in the area that it describes, on its first
- * cluster.  Only for a long run does it lie elsewhere, behind the run.
+ * A new refcount block lies behind the clusters for whose sake it is made, so
+ * that these lie in a row.
  */
 #include <assert.h>
 #include <errno.h>
@@ -369,16 +369,6 @@ static int co_fn block_add(struct qcow2 *s, int64_t b, int64_t offset)
     return 0;
 }
 
-/* Makes a block for area @b on its first cluster. */
-static int co_fn block_add_self(struct qcow2 *s, int64_t b)
-{
-    int64_t first = b << s->block_bits;
-    int rc = block_add(s, b, first << s->cluster_bits); /* yields */
-
-    return rc == 0 ? qcow2_co_refcount_add(s, first, 1, 1, NULL)
-                   : (rc < 0 ? rc : 0);
-}
-
 /* -- Counting ------------------------------------------------------------ */
 
 /* Adds @delta to counts in one slice; as many as go.  Returns how many. */
@@ -445,26 +435,43 @@ int co_fn qcow2_co_refcount_add(struct qcow2 *s, int64_t first, int64_t n,
 
 /* -- Allocation ---------------------------------------------------------- */
 
+/* Counts up to @want clusters from @ref on, as far as they are free and in its
+ * slice.  Returns how many, or -ENOMEM. */
+static int64_t counts_take_locked(struct qcow2 *s, const struct count_ref *ref,
+                                  int64_t want)
+{
+    uint8_t *data;
+    int64_t n = 0;
+
+    if (qcow2_refcount_load(slice_data_locked(ref->slice), ref->index,
+                            s->order) != 0) {
+        return 0;
+    }
+    data = slice_edit_locked(ref->slice);
+    if (!data) {
+        return -ENOMEM;
+    }
+    while (n < want && ref->index + n < ref->end &&
+           qcow2_refcount_load(data, ref->index + n, s->order) == 0) {
+        qcow2_refcount_store(data, ref->index + n, s->order, 1);
+        n++;
+    }
+    return n;
+}
+
 /* In one slice, finds the first free clusters, up to @want in a row, and
  * counts them.  Returns how many, 0 if none is, or -ENOMEM. */
 static int64_t counts_take(struct qcow2 *s, struct count_ref *ref, int64_t want)
 {
-    const uint8_t *old = slice_lock(ref->slice);
-    uint8_t *data = NULL;
+    const uint8_t *data = slice_lock(ref->slice);
     int64_t n = 0;
 
     while (ref->index < ref->end &&
-           qcow2_refcount_load(old, ref->index, s->order) != 0) {
+           qcow2_refcount_load(data, ref->index, s->order) != 0) {
         ref->index++;
     }
     if (ref->index < ref->end) {
-        data = slice_edit_locked(ref->slice);
-        n = data ? 0 : -ENOMEM;
-    }
-    while (data && n < want && ref->index + n < ref->end &&
-           qcow2_refcount_load(data, ref->index + n, s->order) == 0) {
-        qcow2_refcount_store(data, ref->index + n, s->order, 1);
-        n++;
+        n = counts_take_locked(s, ref, want);
     }
     slice_unlock(ref->slice);
     return n;
@@ -476,60 +483,108 @@ static int check_reach(const struct qcow2 *s, int64_t end)
     return end > QCOW2_MAX_OFFSET >> s->cluster_bits ? -EFBIG : 0;
 }
 
-/* Clusters [@first, @first + @n) are to be used.  Returns whether nothing was
- * ever written there. */
-static bool take_fresh(struct qcow2 *s, int64_t first, int64_t n)
+/* Clusters [@first, @first + @n) are to be used. */
+static void note_use(struct qcow2 *s, int64_t first, int64_t n)
 {
-    bool fresh = first << s->cluster_bits >= s->used_end;
-
     s->used_end = max_i64(s->used_end, (first + n) << s->cluster_bits);
-    return fresh && s->fresh_is_zero;
 }
 
-int co_fn qcow2_co_count_at_all(struct qcow2 *s, int64_t cluster)
+/* Makes a block for the area of @c, which has none, behind the up to @want
+ * clusters that are to be taken from @c on. */
+static int co_fn block_add_behind(struct qcow2 *s, int64_t c, int64_t want)
 {
-    int64_t b = cluster >> s->block_bits;
+    int64_t b = c >> s->block_bits;
+    int64_t last = ((b + 1) << s->block_bits) - 1;
+    int64_t place = min_i64(c + want, last);
+    int rc = block_add(s, b, place << s->cluster_bits); /* yields */
 
-    return block_offset(s, b) ? 0 : block_add_self(s, b); /* yields */
+    return rc == 0 ? qcow2_co_refcount_add(s, place, 1, 1, NULL)
+                   : (rc < 0 ? rc : 0);
+}
+
+/* Finds the count of @c, for which up to @want clusters are to be taken;
+ * makes a block if there is none. */
+static int co_fn count_get_to_take(struct qcow2 *s, int64_t c, int64_t want,
+                                   struct count_ref *ret)
+{
+    int rc;
+
+    do {
+        rc = check_reach(s, c + 1);
+        rc = rc ? rc : count_get(s, c, ret); /* yields */
+        if (rc < 0 || ret->slice) {
+            return rc;
+        }
+        rc = block_add_behind(s, c, want); /* yields */
+    } while (rc == 0);
+    return rc;
+}
+
+/* Takes up to @want clusters from @c on, as far as they are free and in one
+ * slice.  Returns how many. */
+static int64_t co_fn take_more(struct qcow2 *s, int64_t c, int64_t want)
+{
+    struct count_ref ref;
+    int64_t n = count_get_to_take(s, c, want, &ref); /* yields */
+
+    if (n < 0) {
+        return n == -EFBIG ? 0 : n;
+    }
+    (void)slice_lock(ref.slice);
+    n = counts_take_locked(s, &ref, want);
+    slice_unlock(ref.slice);
+    count_put(&ref);
+    return n;
+}
+
+/* Takes the first free clusters, up to @want in a row; *@ret is the first. */
+static int64_t co_fn take_first(struct qcow2 *s, int64_t want, int64_t *ret)
+{
+    int64_t c = s->free_hint;
+    int64_t n = 0, more = 1;
+
+    do {
+        struct count_ref ref;
+        int64_t from;
+        int rc = count_get_to_take(s, c, want, &ref); /* yields */
+
+        if (rc < 0) {
+            return rc;
+        }
+        from = ref.index;
+        n = counts_take(s, &ref, want);
+        c += ref.index - from;
+        count_put(&ref);
+    } while (n == 0);
+    while (n > 0 && n < want && more > 0 && (c + n) % slice_counts(s) == 0) {
+        more = take_more(s, c + n, want - n); /* yields */
+        n += max_i64(more, 0);
+    }
+    if (more < 0) {
+        qcow2_co_unalloc(s, c << s->cluster_bits, n); /* yields */
+        return more;
+    }
+    *ret = c;
+    return n;
 }
 
 int64_t co_fn qcow2_co_alloc(struct qcow2 *s, int64_t want, int64_t *ret_offset,
                              bool *ret_fresh)
 {
-    int64_t c = s->free_hint;
-    int64_t n = 0;
-    bool fresh;
+    int64_t never_used = s->used_end;
+    int64_t c = 0;
+    int64_t n;
     int rc;
 
     node_event(s->file, EVENT_CLUSTER_ALLOC);
-    while (n == 0) {
-        struct count_ref ref;
-        int64_t from;
-
-        rc = check_reach(s, c + 1);
-        rc = rc ? rc : count_get(s, c, &ref); /* yields */
-        if (rc < 0) {
-            return rc;
-        }
-        if (!ref.slice) {
-            rc = qcow2_co_count_at_all(s, c); /* yields */
-            if (rc < 0) {
-                return rc;
-            }
-            continue;
-        }
-        from = ref.index;
-        n = counts_take(s, &ref, want);
-        count_put(&ref);
-        c += ref.index - from;
-    }
+    n = take_first(s, want, &c); /* yields */
     if (n < 0) {
         return n;
     }
     s->free_hint = c + n;
-    fresh = take_fresh(s, c, n);
+    note_use(s, c, n);
     if (ret_fresh) {
-        *ret_fresh = fresh;
+        *ret_fresh = c << s->cluster_bits >= never_used && s->fresh_is_zero;
     }
     rc = qcow2_co_guard_new(s, c << s->cluster_bits, n << s->cluster_bits, 0);
     *ret_offset = c << s->cluster_bits;
@@ -539,21 +594,16 @@ int64_t co_fn qcow2_co_alloc(struct qcow2 *s, int64_t want, int64_t *ret_offset,
 int64_t co_fn qcow2_co_alloc_at(struct qcow2 *s, int64_t offset, int64_t want)
 {
     int64_t c = offset >> s->cluster_bits;
-    uint64_t count;
-    int64_t n = 0;
+    int64_t n = 0, more = 1;
     int rc = check_reach(s, c + want);
 
-    while (rc == 0 && n < want) {
-        rc = qcow2_co_count_at_all(s, c + n); /* yields */
-        rc = rc ? rc : qcow2_co_refcount(s, c + n, &count);
-        if (rc < 0 || count > 0) {
-            break;
-        }
-        rc = qcow2_co_refcount_add(s, c + n, 1, 1, NULL); /* yields */
-        n += rc == 0;
+    while (rc == 0 && n < want && more > 0) {
+        more = take_more(s, c + n, want - n); /* yields */
+        n += max_i64(more, 0);
     }
+    rc = rc ? rc : (int)min_i64(more, 0);
     if (rc == 0) {
-        (void)take_fresh(s, c, n);
+        note_use(s, c, n);
         rc = qcow2_co_guard_new(s, offset, n << s->cluster_bits, 0);
     }
     if (rc < 0) {
@@ -655,7 +705,7 @@ int co_fn qcow2_co_alloc_run(struct qcow2 *s, int64_t clusters,
         return rc;
     }
     s->free_hint = s->free_hint == first ? first + n : s->free_hint;
-    (void)take_fresh(s, first, n);
+    note_use(s, first, n);
     *ret_offset = first << s->cluster_bits;
     return qcow2_co_guard_new(s, *ret_offset, clusters << s->cluster_bits, 0);
 }

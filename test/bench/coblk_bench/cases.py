@@ -29,6 +29,7 @@ class Place:
     directory: Path
     corpus: corpus.Corpus
     size: int       # of the full images
+    alike: bool     # any two files here are equally fast
     programs: dict  # what runs image commands: name -> path
 
 
@@ -86,7 +87,11 @@ class Command:
 class Mounted:
     """A workload on a qcow2 image with no hole, mounted by coblk, beside the
     same on a raw image.  Both are up at the same time.  All I/O bypasses the
-    page cache (O_DIRECT, cache=none); nobody flushes."""
+    page cache (O_DIRECT, cache=none); nobody flushes.
+
+    The workload covers what lies in one piece in both images.  Where files
+    differ in speed (a disk), each run is followed by the same one on the image
+    itself, and its speed is its share of that."""
     name: str
     what: str
     workload: str
@@ -97,7 +102,9 @@ class Mounted:
 
     def prepare(self, stack, place):
         runs = {}
-        for name, source in (('coblk', 'full.qcow2'), ('raw', 'full.raw')):
+        offset, size = place.corpus.first_run('full.qcow2')
+        for name, source, start in (('coblk', 'full.qcow2', offset),
+                                    ('raw', 'full.raw', 0)):
             work = _workdir(stack, place, f'{self.name}-{name}')
             image = work / 'image'
             media.copy(place.corpus.get(source), image)
@@ -105,11 +112,19 @@ class Mounted:
                                       size=place.size)
             undo(stack, f'stop {name}', daemon.stop)
             path = daemon.start(image, work)
-            runs[name] = partial(_measure, daemon, fio.run,
-                                 fio.WORKLOADS[self.workload], path,
-                                 place.size, RUNTIME_MS)
+            beneath = (image, start) if not place.alike else None
+            runs[name] = partial(self._run, daemon, path, size, beneath)
             runs[name]()  # reads the tables, and sets the poller's pace
         return runs
+
+    def _run(self, daemon, path, size, beneath):
+        workload = fio.WORKLOADS[self.workload]
+        sample = _measure(daemon, fio.run, workload, path, size, RUNTIME_MS)
+        if beneath:
+            image, start = beneath
+            bare = fio.run(workload, image, size, RUNTIME_MS, start)
+            sample.speed /= bare.iops
+        return sample
 
 
 @dataclass(frozen=True)

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: MIT
 """The images that the cases of `images` read; the same bytes in every run."""
+import json
 import random
 import struct
 import subprocess
@@ -35,6 +36,15 @@ class Corpus:
         if not path.exists():
             self._makers[name](path)
         return path
+
+    def first_run(self, name):
+        """Where the beginning of the qcow2 image's disk lies in its file, and
+        how many bytes lie there in one piece."""
+        out = subprocess.run(['qemu-img', 'map', '--output=json',
+                              self.get(name)], capture_output=True,
+                             text=True, check=True).stdout
+        extent = json.loads(out)[0]
+        return extent['offset'], extent['length']
 
     def _full(self, path):
         """No zeroes, no two clusters alike."""

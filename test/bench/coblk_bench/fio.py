@@ -59,10 +59,11 @@ class Sample:
     p99_us: float
 
 
-def run(workload, path, size, runtime_ms):
-    """Run @workload for @runtime_ms on the first @size bytes of @path."""
+def run(workload, path, size, runtime_ms, offset=0):
+    """Run @workload for @runtime_ms on @size bytes of @path, from @offset."""
     return _run(workload, path, size, runtime_ms / 1000 + GRACE_S,
-                f'--runtime={runtime_ms}ms', '--time_based', '--norandommap')
+                f'--offset={offset}', f'--runtime={runtime_ms}ms',
+                '--time_based', '--norandommap')
 
 
 def run_requests(workload, path, size, requests):

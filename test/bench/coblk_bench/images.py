@@ -152,7 +152,7 @@ def _measure(args, medium_name, programs):
         medium = (media.open_ram(stack, need) if medium_name == 'ram' else
                   media.open_disk(stack, args.disk_dir, need))
         place = Place(medium.directory, corpus.Corpus(medium.directory, size),
-                      size, programs)
+                      size, medium_name == 'ram', programs)
         turn = 0
         for name in args.cases:
             with undo_stack() as own:

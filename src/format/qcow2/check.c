@@ -100,6 +100,7 @@ static int co_fn count_all(struct check *c)
 {
     int rc;
 
+    c->agrees = false;
     counts_free(c->counts);
     c->length = node_length(c->s->file);
     c->counts = counts_new(clusters_of(c->s, c->length));
@@ -231,6 +232,7 @@ static int co_fn repair_snapshots(struct check *c)
     if (c->snapshots_wrong == 0) {
         return 0;
     }
+    c->agrees = false;
     rc = qcow2_co_reload(c->s);          /* yields */
     return rc ? rc : store_snapshots(c); /* yields */
 }

@@ -13,7 +13,25 @@
 
 /* -- On disk ------------------------------------------------------------- */
 
-/* The slice with the count of @cluster, pinned, and where in it that is; NULL
+void check_let_go(struct check *c)
+{
+    if (c->held) {
+        slice_put(c->held);
+        c->held = NULL;
+    }
+}
+
+/* Holds the slice at @offset instead of the one that was held. */
+static int co_fn hold(struct check *c, int64_t offset)
+{
+    if (c->held && slice_offset(c->held) == offset) {
+        return 0;
+    }
+    check_let_go(c);
+    return cache_co_get(c->s->refcount_cache, offset, &c->held); /* yields */
+}
+
+/* The slice with the count of @cluster, held, and where in it that is; NULL
  * when there is no refcount block. */
 static int co_fn disk_slice(struct check *c, int64_t cluster,
                             struct slice **ret, int64_t *ret_index)
@@ -24,6 +42,7 @@ static int co_fn disk_slice(struct check *c, int64_t cluster,
     int64_t bytes = cache_slice_bytes(s->refcount_cache);
     int64_t per_slice = bytes * 8 >> s->order;
     int64_t i = cluster & ((INT64_C(1) << s->block_bits) - 1);
+    int rc;
 
     *ret = NULL;
     *ret_index = i % per_slice;
@@ -34,15 +53,22 @@ static int co_fn disk_slice(struct check *c, int64_t cluster,
         block > BLOCK_MAX_LENGTH - s->cluster_size) {
         return -EIO;
     }
-    return cache_co_get(s->refcount_cache, block + i / per_slice * bytes, ret);
+    rc = hold(c, block + i / per_slice * bytes); /* yields */
+    *ret = c->held;
+    return rc;
 }
 
 int co_fn check_disk_count(struct check *c, int64_t cluster, uint64_t *ret)
 {
     struct slice *sl;
     int64_t i;
-    int rc = disk_slice(c, cluster, &sl, &i); /* yields */
+    int rc;
 
+    if (c->agrees) {
+        *ret = (uint64_t)counts_get(c->counts, cluster);
+        return 0;
+    }
+    rc = disk_slice(c, cluster, &sl, &i); /* yields */
     if (rc < 0) {
         return rc;
     }
@@ -50,7 +76,6 @@ int co_fn check_disk_count(struct check *c, int64_t cluster, uint64_t *ret)
     if (sl) {
         *ret = qcow2_refcount_load(slice_lock(sl), i, c->s->order);
         slice_unlock(sl);
-        slice_put(sl);
     }
     return 0;
 }
@@ -72,7 +97,6 @@ static int co_fn set_disk_count(struct check *c, int64_t cluster,
         qcow2_refcount_store(data, i, c->s->order, count);
     }
     slice_unlock(sl);
-    slice_put(sl);
     return data ? 0 : -ENOMEM;
 }
 
@@ -212,13 +236,15 @@ static int co_fn differs(struct check *c, unsigned fix, int64_t cluster,
     return fixes ? set_disk_count(c, cluster, want) : 0;
 }
 
-static int co_fn compare_cluster(struct check *c, unsigned fix, int64_t cluster)
+static int co_fn compare_cluster(struct check *c, unsigned fix, int64_t cluster,
+                                 bool *agrees)
 {
     uint64_t want = (uint64_t)counts_get(c->counts, cluster);
     uint64_t there;
     int rc = check_disk_count(c, cluster, &there); /* yields */
 
     if (rc < 0) {
+        *agrees = false;
         check_report(c, "Can't get refcount for cluster %" PRId64 ": %s",
                      cluster, g_strerror(-rc));
         c->r->check_errors++;
@@ -227,19 +253,29 @@ static int co_fn compare_cluster(struct check *c, unsigned fix, int64_t cluster)
     if (there > 0 || want > 0) {
         c->r->image_end_offset = (cluster + 1) << c->s->cluster_bits;
     }
-    return there == want ? 0 : differs(c, fix, cluster, there, want);
+    if (there == want) {
+        return 0;
+    }
+    *agrees = false;
+    return differs(c, fix, cluster, there, want); /* yields */
 }
 
 int co_fn check_compare(struct check *c, unsigned fix)
 {
     int64_t end =
         max_i64(clusters_of(c->s, c->length), counts_clusters(c->counts));
+    bool agrees = true;
     int rc = 0;
 
+    c->agrees = false;
     for (int64_t i = next_counted(c, 0); i < end && rc == 0;
          i = next_counted(c, i + 1)) {
-        rc = compare_cluster(c, fix, i); /* yields */
+        rc = compare_cluster(c, fix, i, &agrees); /* yields */
     }
+    check_let_go(c);
+    /* A reference that was found to be wrong may not have been counted. */
+    c->agrees =
+        rc == 0 && agrees && c->r->corruptions == 0 && c->r->check_errors == 0;
     return rc || !fix ? rc : write_disk_counts(c); /* yields */
 }
 

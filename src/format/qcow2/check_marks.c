@@ -150,6 +150,7 @@ int co_fn check_marks(struct check *c, bool repair)
         rc = m.l1[i] ? check_l1_entry(&m, i) : 0; /* yields */
         changed = changed || rc > 0;
     }
+    check_let_go(c);
     if (rc >= 0 && changed) {
         rc = write_l1(&m, n); /* yields */
     }

@@ -26,6 +26,8 @@ struct check {
     int snapshots_wrong; /* they are to be written again */
 
     struct counts *counts; /* references found */
+    bool agrees;           /* the image has the same, for every cluster */
+    struct slice *held;    /* the refcounts looked at last, pinned, or NULL */
     int64_t length;        /* of the file */
     bool quiet;            /* findings were reported before */
     bool rebuild;          /* counts cannot be repaired where they are */
@@ -68,9 +70,11 @@ nodiscard int check_count(struct check *c, int64_t offset, int64_t bytes);
 /* -- check_counts.c ------------------------------------------------------ */
 
 /* The count of a cluster as it is on disk.  -EIO when it has none that can be
- * read. */
+ * read.  Holds what it read, for the next one: check_let_go() ends that, before
+ * anything drops the cache. */
 nodiscard int co_fn check_disk_count(struct check *c, int64_t cluster,
                                      uint64_t *ret);
+void check_let_go(struct check *c);
 /* Counts the refcount structure itself and says what is wrong with it. */
 nodiscard int co_fn check_structure(struct check *c);
 /* Compares what was counted with what the image counts; with @fix (enum

@@ -23,12 +23,19 @@
 struct json;
 struct node;
 
+/* When an option can be given. */
+enum image_option_when {
+    IMAGE_OPTION_NEW,   /* to a new image only */
+    IMAGE_OPTION_ANY,   /* and changed later */
+    IMAGE_OPTION_AMEND, /* to an image that exists only */
+};
+
 /* An option of create and amend, for checking and for help. */
 struct image_option {
     const char *name;
     const char *help;  /* one line: what it does and what it may be */
     const char *value; /* the default, or NULL */
-    bool amend;        /* can be changed later */
+    enum image_option_when when;
 };
 
 struct image_measure {

@@ -50,7 +50,7 @@ int img_print_options(const char *format, enum img_options_kind kind)
     (void)printf("%s %s options:\n",
                  kind == IMG_OPTIONS_AMEND ? "Amend" : "Supported", drv->name);
     for (; o && o->name; o++) {
-        if (kind == IMG_OPTIONS_ALL || o->amend) {
+        if (create_option_is_for(o, kind == IMG_OPTIONS_AMEND)) {
             g_autofree char *left = g_strdup_printf("  %s=<...>", o->name);
 
             (void)printf("%-25s - %s%s%s%s\n", left, o->help,

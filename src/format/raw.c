@@ -266,14 +266,15 @@ static int co_fn raw_co_truncate(struct node *node, int64_t length,
 /* -- Images as a whole --------------------------------------------------- */
 
 static const struct image_option raw_options[] = {
-    {"size", "size of the image in bytes", NULL, false},
+    {"size", "size of the image in bytes", NULL, IMAGE_OPTION_NEW},
     {"preallocation", "off, falloc (reserve the space) or full (write zeroes)",
-     NULL, false},
+     NULL, IMAGE_OPTION_NEW},
     {"extent_size_hint",
      "how much XFS allocates at a time; 0: as it likes; default 1M", NULL,
-     false},
-    {"nocow", "on: no copy-on-write on btrfs; default off", NULL, false},
-    {NULL, NULL, NULL, false},
+     IMAGE_OPTION_NEW},
+    {"nocow", "on: no copy-on-write on btrfs; default off", NULL,
+     IMAGE_OPTION_NEW},
+    {NULL, NULL, NULL, IMAGE_OPTION_NEW},
 };
 
 static int co_fn raw_co_measure(struct options *opts, int64_t bytes,

@@ -62,19 +62,28 @@ static const struct image_option *find_option(const struct driver *drv,
     return NULL;
 }
 
-static char *option_names(const struct driver *drv)
+bool create_option_is_for(const struct image_option *o, bool amend)
+{
+    return o->when != (amend ? IMAGE_OPTION_NEW : IMAGE_OPTION_AMEND);
+}
+
+static char *option_names(const struct driver *drv, bool amend)
 {
     const struct image_option *o = drv->image->options;
     GString *names = g_string_new(NULL);
 
     for (; o && o->name; o++) {
-        g_string_append_printf(names, "%s%s", names->len ? ", " : "", o->name);
+        if (create_option_is_for(o, amend)) {
+            g_string_append_printf(names, "%s%s", names->len ? ", " : "",
+                                   o->name);
+        }
     }
     return g_string_free(names, FALSE);
 }
 
-int create_check_options(const struct driver *drv, const struct options *opts,
-                         GError **err)
+/* Looks whether all of @opts are options of @drv. */
+static int check_names(const struct driver *drv, const struct options *opts,
+                       GError **err)
 {
     const struct image_option *o = drv->image->options;
     g_autoptr(options) rest = options_clone(opts);
@@ -88,28 +97,49 @@ int create_check_options(const struct driver *drv, const struct options *opts,
     if (!left) {
         return 0;
     }
-    names = option_names(drv);
+    names = option_names(drv, false);
     return error_set(err, -EINVAL,
                      "%s images have no option '%s'; there are %s", drv->name,
                      left, names);
 }
 
+/* The option of @opts that is none when an image is amended, or made. */
+static const char *find_misplaced(const struct driver *drv,
+                                  const struct options *opts, bool amend)
+{
+    const struct image_option *o = drv->image->options;
+
+    for (; o && o->name; o++) {
+        if (options_peek(opts, o->name) && !create_option_is_for(o, amend)) {
+            return o->name;
+        }
+    }
+    return NULL;
+}
+
+int create_check_options(const struct driver *drv, const struct options *opts,
+                         GError **err)
+{
+    const char *misplaced = find_misplaced(drv, opts, false);
+    int rc = check_names(drv, opts, err);
+
+    if (rc == 0 && misplaced) {
+        return error_set(err, -EINVAL,
+                         "%s is for images that exist; it can be given to "
+                         "'amend' only",
+                         misplaced);
+    }
+    return rc;
+}
+
 int create_check_amend(const struct driver *drv, const struct options *opts,
                        GError **err)
 {
-    const struct image_option *o = drv->image->options;
-    g_autoptr(GString) can = g_string_new(NULL);
-    const char *cannot = NULL;
-    int rc = create_check_options(drv, opts, err);
+    const char *cannot = find_misplaced(drv, opts, true);
+    g_autofree char *can = option_names(drv, true);
+    int rc = check_names(drv, opts, err);
 
-    for (; rc == 0 && o->name; o++) {
-        if (o->amend) {
-            g_string_append_printf(can, "%s%s", can->len ? ", " : "", o->name);
-        } else if (options_peek(opts, o->name)) {
-            cannot = o->name;
-        }
-    }
-    if (!cannot) {
+    if (rc < 0 || !cannot) {
         return rc;
     }
     if (g_str_has_prefix(cannot, "backing_")) {
@@ -121,7 +151,7 @@ int create_check_amend(const struct driver *drv, const struct options *opts,
     return error_set(err, -EINVAL,
                      "%s can be given to a new image only; what can be amended "
                      "is %s",
-                     cannot, can->str);
+                     cannot, can);
 }
 
 /* -- Backing files ------------------------------------------------------- */

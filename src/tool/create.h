@@ -19,6 +19,7 @@
 #include "co/co.h"
 
 struct driver;
+struct image_option;
 struct node;
 struct options;
 
@@ -55,6 +56,9 @@ nodiscard int co_fn create_co_run(const struct create_plan *plan, GError **err);
 
 /* The driver of @format if it can make images, else NULL and *@err. */
 const struct driver *create_driver(const char *format, GError **err);
+
+/* Can @o be given to a new image or, with @amend, to one that exists? */
+bool create_option_is_for(const struct image_option *o, bool amend);
 
 /* Checks that @drv knows all of @opts for a new image.  0 or -EINVAL. */
 nodiscard int create_check_options(const struct driver *drv,

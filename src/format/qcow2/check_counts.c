@@ -306,7 +306,7 @@ static int co_fn take_unused(void *opaque, int64_t clusters,
 {
     struct check *c = opaque;
     struct qcow2 *s = c->s;
-    int64_t first = 0, n = 0;
+    int64_t first = c->unused, n = 0;
     int rc;
 
     while (n < clusters) {
@@ -321,6 +321,7 @@ static int co_fn take_unused(void *opaque, int64_t clusters,
     for (int64_t i = 0; i < n && rc == 0; i++) {
         rc = counts_add(c->counts, first + i, 1);
     }
+    c->unused = clusters == 1 ? first + 1 : c->unused;
     *ret_offset = first << s->cluster_bits;
     return rc ? rc : qcow2_co_reach(s, *ret_offset + (n << s->cluster_bits));
 }
@@ -357,6 +358,7 @@ int co_fn check_rebuild(struct check *c)
     int rc;
 
     check_report(c, "Rebuilding refcount structure");
+    c->unused = 0;
     rc = recount_co_write(&r);        /* yields */
     rc = rc ? rc : name_table(s, &r); /* yields */
     c->length = node_length(s->file);

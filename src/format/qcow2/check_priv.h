@@ -31,6 +31,7 @@ struct check {
     int64_t length;        /* of the file */
     bool quiet;            /* findings were reported before */
     bool rebuild;          /* counts cannot be repaired where they are */
+    int64_t unused;        /* rebuilding: all clusters before it are used */
     uint8_t *l2;           /* a cluster */
     int64_t next_host;     /* where the next cluster would not be a fragment */
 };

@@ -114,6 +114,11 @@ struct image_ops {
     /* Forgets all data, so that everything reads from the backing file. */
     int (*co_make_empty)(struct node *node) co_fn_ptr;
 
+    /* After a flush that failed: adds to @ret, in a few words each, what of
+     * the image's own tables is not known to be on disk.  The strings are
+     * constant. */
+    void (*co_unwritten)(struct node *node, GPtrArray *ret) co_fn_ptr;
+
     /* Read and write the state of a virtual machine, which an image can hold
      * beside the disk: bytes from @offset (>= 0) on; what was never written
      * reads as zeroes. */

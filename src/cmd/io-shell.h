@@ -76,7 +76,7 @@ extern const struct io_verb io_break_verbs[];
 
 /* Prints one line on stderr; returns false. */
 bool io_fail(const char *format, ...) G_GNUC_PRINTF(1, 2);
-/* The same with a GError, which it frees. */
+/* The same for each line of a GError, which it frees. */
 bool io_fail_error(GError *err);
 
 /* Read numbers; false after a message. */

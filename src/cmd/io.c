@@ -52,8 +52,12 @@ bool io_fail(const char *format, ...)
 
 bool io_fail_error(GError *err)
 {
-    (void)fflush(stdout);
-    (void)img_fail(err);
+    g_auto(GStrv) lines = g_strsplit(err->message, "\n", -1);
+
+    for (int i = 0; lines[i]; i++) {
+        (void)io_fail("%s", lines[i]);
+    }
+    g_error_free(err);
     return false;
 }
 

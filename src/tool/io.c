@@ -11,6 +11,7 @@
 #include "base/error.h"
 #include "base/options.h"
 #include "block/driver.h"
+#include "block/image.h"
 #include "block/node.h"
 #include "format/blkdebug.h"
 #include "tool/create.h"
@@ -142,19 +143,58 @@ struct io_image *co_fn io_co_open(const struct io_how *how, GError **err)
 
 /* -- Closing and opening anew -------------------------------------------- */
 
+/* What the image whose node is @root, or one that filters hide, has not on
+ * disk after a failed flush. */
+static GPtrArray *co_fn unwritten(struct node *root)
+{
+    GPtrArray *ret = g_ptr_array_new();
+    const struct image_ops *ops;
+
+    while (node_driver(root)->traits & DRIVER_FILTER) {
+        root = node_file(root);
+    }
+    ops = node_driver(root)->image;
+    if (ops && ops->co_unwritten) {
+        ops->co_unwritten(root, ret); /* yields */
+    }
+    return ret;
+}
+
+/* One line for each. */
+static void tell_unwritten(const char *name, int rc, const GPtrArray *parts,
+                           GError **err)
+{
+    g_autoptr(GString) text = g_string_new(NULL);
+
+    for (guint i = 0; i < parts->len; i++) {
+        g_string_append_printf(text, "%s%s: cannot write its %s: %s",
+                               i > 0 ? "\n" : "", name,
+                               (const char *)parts->pdata[i], g_strerror(-rc));
+    }
+    if (parts->len > 0) {
+        error_set(err, rc, "%s", text->str);
+    } else {
+        error_set_errno(err, rc, "%s: not all that was written is on disk",
+                        name);
+    }
+}
+
 int co_fn io_co_close(struct io_image *image, GError **err)
 {
     g_autofree char *name = g_strdup(node_filename(io_root(image)));
-    int rc;
+    g_autoptr(GPtrArray) parts = NULL;
+    int rc, free_rc;
 
     blkdebug_release(io_root(image));
-    io_co_wait(image);               /* yields */
-    rc = backend_co_free(image->be); /* yields */
+    io_co_wait(image);                  /* yields */
+    rc = node_co_flush(io_root(image)); /* yields */
+    parts = rc < 0 ? unwritten(io_root(image)) : g_ptr_array_new();
+    free_rc = backend_co_free(image->be); /* yields */
+    rc = rc ? rc : free_rc;
     how_clear(&image->how);
     g_free(image);
     if (rc < 0) {
-        error_set_errno(err, rc, "%s: not all that was written is on disk",
-                        name);
+        tell_unwritten(name, rc, parts, err);
     }
     return rc;
 }

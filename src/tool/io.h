@@ -38,7 +38,8 @@ struct io_how {
 struct io_image *co_fn io_co_open(const struct io_how *how, GError **err);
 
 /* Lets go what is held, waits for all requests, flushes and closes.  Returns
- * 0, or a negative errno and *@err. */
+ * 0, or a negative errno and *@err: a line for each part of the image that is
+ * not known to be on disk. */
 nodiscard int co_fn io_co_close(struct io_image *image, GError **err);
 
 /* Changes to how an image is open. */

@@ -166,6 +166,13 @@ same_io -f raw -c 'write -P 3 600 1' t.raw
 same_io -f raw -c 'read 64k 64k' -c 'read 0 2k' -c length blkverify:copy.raw:t.raw
 same_content t.raw
 same_content copy.raw
+printf '[inject-error]\nevent = "write_aio"\n' >always.conf
+cp q.qcow2 lost.qcow2
+is 'closing says which tables are not on disk' \
+    "$("$tmp/bin/coblk-io" -c 'write 0 64k' blkdebug:always.conf:lost.qcow2 2>&1 |
+        sed -n 's/.*cannot write its \([^,]*\),.*: \(.*\)/\1: \2/p')" \
+    'L2 tables: Input/output error
+refcount blocks: Input/output error'
 
 # the end
 same_io -f raw -c length -c 'sigraise 15' -c length t.raw

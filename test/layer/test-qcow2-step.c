@@ -32,8 +32,8 @@ static const char driver_opts[] =
 static int (*mem_open)(struct node *node, struct options *opts, GError **err)
     co_fn_ptr;
 
-/* Whether the next one has a cluster at DATA that counts 2. */
-static bool shared;
+/* Whether the next one has a cluster at DATA that counts 2, and no L2 table. */
+static bool shared, without_table;
 
 static int co_fn image_co_open(struct node *node, struct options *opts,
                                GError **err)
@@ -53,10 +53,12 @@ static int co_fn image_co_open(struct node *node, struct options *opts,
 
     g_assert_cmpint(qcow2_header_serialise(&h, m->data), ==, 0);
     store_be64(m->data + CLUSTER, 2 * CLUSTER);
-    for (int i = 0; i < 5; i++) {
+    for (int i = 0; i < (without_table ? 4 : 5); i++) {
         store_be16(m->data + 2 * CLUSTER + 2 * i, 1);
     }
-    store_be64(m->data + h.l1_offset, QCOW2_COPIED | L2);
+    if (!without_table) {
+        store_be64(m->data + h.l1_offset, QCOW2_COPIED | L2);
+    }
     if (shared) {
         store_be64(m->data + L2, DATA);
         store_be16(m->data + 2 * CLUSTER + 2 * 5, 2);
@@ -327,6 +329,22 @@ static void test_one_write(void)
     g_assert_cmpint(close_node(node), ==, 0);
 }
 
+/* A new L2 table is not read: it is known to be empty. */
+static void test_new_table(void)
+{
+    struct job a = job(WRITE, .bytes = CLUSTER, .fill = 2);
+    struct mem *m;
+
+    without_table = true;
+    a.node = open_node(driver_opts, NODE_RDWR);
+    without_table = false;
+    m = mem_of(a.node);
+    g_free(mem_log_take(m));
+    g_assert_cmpint(job_run(&a), ==, 0);
+    mem_expect(m, "R8192+4096 Z16384+4096 T1073152 W20480+4096");
+    g_assert_cmpint(close_node(a.node), ==, 0);
+}
+
 /* Counts and data come before what refers to them, with a flush between. */
 static void test_flush_order(void)
 {
@@ -447,6 +465,7 @@ int main(int argc, char **argv)
     g_test_add_func("/qcow2-step/copy-on-write", test_copy_on_write);
     g_test_add_func("/qcow2-step/overwrite-shared", test_overwrite_shared);
     g_test_add_func("/qcow2-step/one-write", test_one_write);
+    g_test_add_func("/qcow2-step/new-table", test_new_table);
     g_test_add_func("/qcow2-step/flush-order", test_flush_order);
     g_test_add_func("/qcow2-step/flush-in-place", test_flush_in_place);
     g_test_add_func("/qcow2-step/link-during-flush", test_link_during_flush);

@@ -329,7 +329,9 @@ static int co_fn slice_load_locked(struct slice *sl)
     int rc;
 
     pthread_mutex_unlock(&sh->lock);
-    node_event(sh->cache->file, sh->cache->load);
+    if (sh->cache->load != EVENT_NONE) {
+        node_event(sh->cache->file, sh->cache->load);
+    }
     rc = qcow2_co_read_file(sh->cache->file, sl->offset, &dst); /* yields */
     pthread_mutex_lock(&sh->lock);
     sl->loading = false;
@@ -344,8 +346,10 @@ static int co_fn slice_load_locked(struct slice *sl)
     return rc;
 }
 
-static int co_fn cache_get_locked(struct cache *c, struct shard *sh,
-                                  int64_t offset, struct slice **ret)
+/* Sets *@ret to the slice at @offset, pinned.  Returns 1 when it is new: it is
+ * to be loaded. */
+static int co_fn cache_find_or_add_locked(struct cache *c, struct shard *sh,
+                                          int64_t offset, struct slice **ret)
 {
     bool cleaned = false;
     int rc;
@@ -362,7 +366,7 @@ static int co_fn cache_get_locked(struct cache *c, struct shard *sh,
         return rc;
     }
     *ret = slice_new(sh, offset);
-    return *ret ? slice_load_locked(*ret) : -ENOMEM; /* yields */
+    return *ret ? 1 : -ENOMEM;
 }
 
 int co_fn cache_co_get(struct cache *c, int64_t offset, struct slice **ret)
@@ -373,7 +377,32 @@ int co_fn cache_co_get(struct cache *c, int64_t offset, struct slice **ret)
 
     assert(offset % c->slice_bytes == 0);
     pthread_mutex_lock(&sh->lock);
-    rc = cache_get_locked(c, sh, offset, &sl); /* yields */
+    rc = cache_find_or_add_locked(c, sh, offset, &sl); /* yields */
+    if (rc > 0) {
+        rc = slice_load_locked(sl); /* yields */
+    }
+    pthread_mutex_unlock(&sh->lock);
+    if (rc == 0) {
+        *ret = sl;
+    }
+    return rc;
+}
+
+int co_fn cache_co_get_zeroes(struct cache *c, int64_t offset,
+                              struct slice **ret)
+{
+    struct shard *sh = shard_of(c, offset);
+    struct slice *sl;
+    int rc;
+
+    assert(offset % c->slice_bytes == 0);
+    pthread_mutex_lock(&sh->lock);
+    rc = cache_find_or_add_locked(c, sh, offset, &sl); /* yields */
+    if (rc > 0) {
+        memset(sl->data, 0, (size_t)c->slice_bytes);
+        sl->loading = false;
+        rc = 0;
+    }
     pthread_mutex_unlock(&sh->lock);
     if (rc == 0) {
         *ret = sl;

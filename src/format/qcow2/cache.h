@@ -42,7 +42,8 @@ typedef int (*cache_clean_fn)(void *opaque);
  * NULL when there is no memory. */
 struct cache *cache_new(struct node *file, int64_t slice_bytes,
                         int64_t max_bytes, cache_clean_fn clean, void *opaque);
-/* Which events to raise before slices are read and written. */
+/* Which events to raise before slices are read and written; EVENT_NONE:
+ * none. */
 void cache_set_events(struct cache *c, enum node_event load,
                       enum node_event update);
 /* What is dirty is lost.  NULL is fine. */
@@ -57,6 +58,9 @@ int64_t cache_slice_bytes(const struct cache *c);
  */
 nodiscard int co_fn cache_co_get(struct cache *c, int64_t offset,
                                  struct slice **ret);
+/* The same for a slice that is all zeroes on disk: it is not read. */
+nodiscard int co_fn cache_co_get_zeroes(struct cache *c, int64_t offset,
+                                        struct slice **ret);
 void slice_put(struct slice *sl);
 
 /* The slice at @offset, locked but not pinned, or NULL (and not locked) when

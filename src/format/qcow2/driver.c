@@ -46,6 +46,7 @@ const struct image_ops qcow2_image_ops = {
     .co_amend = qcow2_co_amend,
     .co_change_backing = qcow2_co_change_backing,
     .co_make_empty = qcow2_co_make_empty,
+    .co_unwritten = qcow2_co_unwritten,
     .co_vm_state_readv = qcow2_co_vm_state_readv,
     .co_vm_state_writev = qcow2_co_vm_state_writev,
     .co_snapshot_list = qcow2_co_snapshot_list,

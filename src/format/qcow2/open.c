@@ -280,8 +280,7 @@ static int make_caches(struct qcow2 *s, const struct open_options *o,
         return error_set_errno(err, -ENOMEM, "%s", node_filename(s->node));
     }
     cache_set_events(s->l2_cache, EVENT_L2_LOAD, EVENT_L2_UPDATE);
-    cache_set_events(s->refcount_cache, EVENT_REFBLOCK_LOAD,
-                     EVENT_REFBLOCK_UPDATE_PART);
+    cache_set_events(s->refcount_cache, EVENT_NONE, EVENT_REFBLOCK_UPDATE_PART);
     return 0;
 }
 

@@ -429,6 +429,8 @@ int co_fn qcow2_co_pdiscard(struct node *node, int64_t offset, int64_t bytes);
 int co_fn qcow2_co_block_status(struct node *node, bool precise, int64_t offset,
                                 int64_t bytes, struct block_status *ret);
 int co_fn qcow2_co_flush_to_os(struct node *node);
+/* See struct image_ops. */
+void co_fn qcow2_co_unwritten(struct node *node, GPtrArray *ret);
 
 /* VM state (vm_state.c); see struct image_ops. */
 int co_fn qcow2_co_vm_state_readv(struct node *node, int64_t offset,

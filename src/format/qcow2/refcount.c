@@ -351,7 +351,6 @@ static int co_fn block_add(struct qcow2 *s, int64_t b, int64_t offset)
             return rc < 0 ? rc : 1; /* it came with the table */
         }
     }
-    node_event(s->file, EVENT_REFBLOCK_ALLOC);
     rc = qcow2_co_guard_new(s, offset, s->cluster_size, GUARD_REFBLOCK);
     if (rc == 0) {
         cache_forget(s->refcount_cache, offset, s->cluster_size);
@@ -513,10 +512,14 @@ static int co_fn count_get_to_take(struct qcow2 *s, int64_t c, int64_t want,
         rc = check_reach(s, c + 1);
         rc = rc ? rc : count_get(s, c, ret); /* yields */
         if (rc < 0 || ret->slice) {
-            return rc;
+            break;
         }
         rc = block_add_behind(s, c, want); /* yields */
     } while (rc == 0);
+    if (rc == 0) { /* for rules made for QEMU, which looks for a block now */
+        node_event(s->file, EVENT_REFBLOCK_LOAD);
+        node_event(s->file, EVENT_REFBLOCK_ALLOC);
+    }
     return rc;
 }
 
@@ -688,6 +691,7 @@ int co_fn qcow2_co_alloc_run(struct qcow2 *s, int64_t clusters,
     int64_t first, n, done;
     int rc;
 
+    node_event(s->file, EVENT_CLUSTER_ALLOC);
     do {
         /* Room for blocks as well, should there be none yet. */
         first = find_run(s, clusters + 2 * areas); /* yields */

@@ -370,8 +370,9 @@ int co_fn qcow2_co_l2_get(struct qcow2 *s, int64_t offset, bool create,
 {
     int64_t index = offset >> l1_shift(s);
     uint64_t l1 = qcow2_l1_get(s, index);
-    int64_t table = 0;
+    int64_t table = 0, place;
     int rc = l1_table(s, l1, &table);
+    bool fresh = rc == 0 && table == 0;
 
     ret->slice = NULL;
     if (rc == 0 && create && (table == 0 || !(l1 & QCOW2_COPIED))) {
@@ -380,12 +381,13 @@ int co_fn qcow2_co_l2_get(struct qcow2 *s, int64_t offset, bool create,
     if (rc < 0 || table == 0) {
         return rc;
     }
+    place = slice_place(s, table, offset);
     ret->index = slice_index(s, offset);
     ret->end = slice_entries(s);
     ret->first =
         cluster_down(s, offset) - ((int64_t)ret->index << s->cluster_bits);
-    return cache_co_get(s->l2_cache, slice_place(s, table, offset),
-                        &ret->slice); /* yields */
+    return fresh ? cache_co_get_zeroes(s->l2_cache, place, &ret->slice)
+                 : cache_co_get(s->l2_cache, place, &ret->slice); /* yields */
 }
 
 void l2_ref_put(struct l2_ref *ref)

@@ -332,3 +332,17 @@ int co_fn qcow2_co_flush_to_os(struct node *node)
     /* An image that nobody wrote to has nothing to hand down. */
     return atomic_load(&s->changed) ? qcow2_co_settle(s) : 0; /* yields */
 }
+
+void co_fn qcow2_co_unwritten(struct node *node, GPtrArray *ret)
+{
+    struct qcow2 *s = qcow2_of(node);
+    bool all = node_co_flush(s->file) < 0; /* yields */
+
+    if (all || cache_is_dirty(s->l2_cache) || s->l1_dirty.any) {
+        g_ptr_array_add(ret, (char *)"L2 tables, which say where data are");
+    }
+    if (all || cache_is_dirty(s->refcount_cache) || s->reftable_dirty.any) {
+        g_ptr_array_add(ret,
+                        (char *)"refcount blocks, which say what is in use");
+    }
+}

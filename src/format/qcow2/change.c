@@ -31,8 +31,7 @@ int co_fn qcow2_co_change_backing(struct node *node, const char *filename,
                                   const char *format, GError **err)
 {
     struct qcow2 *s = qcow2_of(node);
-    char *old_name = s->header.backing_name;
-    char *old_format = s->header.backing_format;
+    struct qcow2_header old, to;
     int rc = check_backing(s, filename, err);
 
     if (rc < 0) {
@@ -40,22 +39,18 @@ int co_fn qcow2_co_change_backing(struct node *node, const char *filename,
     }
     rc = qcow2_co_begin_change(s); /* yields */
     co_mutex_lock(&s->meta);       /* yields */
-    s->header.backing_name = g_strdup(filename);
-    s->header.backing_format = g_strdup(format);
-    rc = rc ? rc : qcow2_co_write_header(s); /* yields */
-    rc = rc ? rc : node_co_flush(s->file);   /* yields */
+    old = to = s->header;
+    to.backing_name = g_strdup(filename);
+    to.backing_format = g_strdup(format);
+    rc = rc ? rc : qcow2_co_switch_header(s, &to); /* yields */
     if (rc < 0) {
-        g_free(s->header.backing_name);
-        g_free(s->header.backing_format);
-        s->header.backing_name = old_name;
-        s->header.backing_format = old_format;
+        old = to; /* what is not needed now */
         error_set_errno(err, rc, "%s: cannot name another backing file in it%s",
                         node_filename(node),
                         rc == -ENOSPC ? " (is the name too long?)" : "");
-    } else {
-        g_free(old_name);
-        g_free(old_format);
     }
+    g_free(old.backing_name);
+    g_free(old.backing_format);
     co_mutex_unlock(&s->meta);
     return rc;
 }

@@ -117,6 +117,30 @@ int co_fn qcow2_co_write_header(struct qcow2 *s)
     return rc;
 }
 
+int co_fn qcow2_co_switch_header(struct qcow2 *s, const struct qcow2_header *to)
+{
+    struct qcow2_header old = s->header;
+    int rc = node_co_flush(s->file); /* yields */
+
+    if (rc < 0) {
+        return rc;
+    }
+    s->header = *to;
+    rc = qcow2_co_write_header(s);         /* yields */
+    rc = rc ? rc : node_co_flush(s->file); /* yields */
+    if (rc == 0) {
+        return 0;
+    }
+    s->header = old;
+    if (qcow2_co_write_header(s) < 0 || node_co_flush(s->file) < 0) {
+        atomic_store(&s->corrupt, true);
+        log_error("%s: its header could not be written, nor the one before; "
+                  "nothing more is written to it until it is opened again",
+                  node_filename(s->node));
+    }
+    return rc;
+}
+
 /* What the header is to say while the image is being written to. */
 static bool mark_header(struct qcow2 *s)
 {

@@ -209,6 +209,11 @@ void dirty_map_set(struct dirty_map *m, int64_t entry); /* of 8 bytes */
 
 /* Writes s->header to the file.  Does not flush.  @meta held. */
 nodiscard int co_fn qcow2_co_write_header(struct qcow2 *s);
+/* Makes @to the header, durable after everything else is.  @meta held.  When
+ * it fails nobody knows which one is on disk: the old one is written again,
+ * and if that fails as well, nothing more is. */
+nodiscard int co_fn qcow2_co_switch_header(struct qcow2 *s,
+                                           const struct qcow2_header *to);
 /* Before the first change of anything: clears the autoclear bits that we do
  * not keep, and with lazy refcounts sets the dirty bit; flushes. */
 nodiscard int co_fn qcow2_co_begin_change(struct qcow2 *s);

@@ -154,6 +154,27 @@ int co_fn qcow2_co_used(struct qcow2 *s, int64_t clusters, int64_t *ret)
     return rc;
 }
 
+/* Writes a new refcount block for area @b to @offset.  Clusters from @first to
+ * @end count 1, as far as they are of that area. */
+static int co_fn block_write(struct qcow2 *s, int64_t b, int64_t offset,
+                             int64_t first, int64_t end)
+{
+    int64_t area = b << s->block_bits;
+    uint8_t *block = calloc(1, (size_t)s->cluster_size);
+    int rc;
+
+    if (!block) {
+        return -ENOMEM;
+    }
+    for (int64_t c = max_i64(area, first);
+         c < min_i64(area + block_entries(s), end); c++) {
+        qcow2_refcount_store(block, c - area, s->order, 1);
+    }
+    rc = qcow2_co_write_table(s, offset, block, s->cluster_size); /* yields */
+    free(block);
+    return rc;
+}
+
 /* -- A longer refcount table --------------------------------------------- */
 
 /* What a longer table needs: it lies at cluster @first, the refcount blocks
@@ -191,29 +212,6 @@ static int growth_plan(const struct qcow2 *s, int64_t need, struct growth *g)
     return 0;
 }
 
-/* Writes the @i-th new refcount block. */
-static int co_fn growth_write_block(struct qcow2 *s, const struct growth *g,
-                                    int64_t i)
-{
-    int64_t area = (s->reftable_n + i) << s->block_bits;
-    int64_t end = g->first + g->table_clusters + g->blocks;
-    int64_t offset = (g->first + g->table_clusters + i) << s->cluster_bits;
-    uint8_t *block = calloc(1, (size_t)s->cluster_size);
-    int rc;
-
-    if (!block) {
-        return -ENOMEM;
-    }
-    for (int64_t c = max_i64(area, g->first);
-         c < min_i64(area + block_entries(s), end); c++) {
-        qcow2_refcount_store(block, c - area, s->order, 1);
-    }
-    node_event(s->file, EVENT_REFBLOCK_ALLOC_WRITE_BLOCKS);
-    rc = qcow2_co_write_table(s, offset, block, s->cluster_size); /* yields */
-    free(block);
-    return rc;
-}
-
 static int co_fn growth_write_table(struct qcow2 *s, const struct growth *g,
                                     const uint64_t *table)
 {
@@ -248,24 +246,12 @@ static int co_fn blocks_sync(struct qcow2 *s)
 /* Makes the header name the new table.  The old one is not needed then. */
 static int co_fn growth_switch(struct qcow2 *s, const struct growth *g)
 {
-    struct qcow2_header old = s->header;
-    int rc;
+    struct qcow2_header to = s->header;
 
-    s->header.reftable_offset = g->first << s->cluster_bits;
-    s->header.reftable_clusters = (uint32_t)g->table_clusters;
-    rc = node_co_flush(s->file); /* yields */
+    to.reftable_offset = g->first << s->cluster_bits;
+    to.reftable_clusters = (uint32_t)g->table_clusters;
     node_event(s->file, EVENT_REFBLOCK_ALLOC_SWITCH_TABLE);
-    if (rc == 0) {
-        rc = qcow2_co_write_header(s); /* yields */
-    }
-    if (rc == 0) {
-        rc = node_co_flush(s->file); /* yields */
-    }
-    if (rc < 0) {
-        s->header.reftable_offset = old.reftable_offset;
-        s->header.reftable_clusters = old.reftable_clusters;
-    }
-    return rc;
+    return qcow2_co_switch_header(s, &to); /* yields */
 }
 
 static int co_fn growth_write(struct qcow2 *s, const struct growth *g,
@@ -273,23 +259,29 @@ static int co_fn growth_write(struct qcow2 *s, const struct growth *g,
 {
     int64_t first = g->first << s->cluster_bits;
     int64_t table_bytes = g->table_clusters << s->cluster_bits;
+    int64_t blocks_bytes = g->blocks << s->cluster_bits;
     int rc = blocks_sync(s); /* yields */
 
-    rc = rc ? rc
-            : qcow2_co_reach(s, first + table_bytes +
-                                    (g->blocks << s->cluster_bits));
+    rc = rc ? rc : qcow2_co_reach(s, first + table_bytes + blocks_bytes);
     memcpy(table, s->reftable, (size_t)s->reftable_n * 8);
     for (int64_t i = 0; i < g->blocks && rc == 0; i++) {
-        table[s->reftable_n + i] =
-            (uint64_t)(first + table_bytes + (i << s->cluster_bits));
-        rc = growth_write_block(s, g, i); /* yields */
+        int64_t offset = first + table_bytes + (i << s->cluster_bits);
+
+        table[s->reftable_n + i] = (uint64_t)offset;
+        node_event(s->file, EVENT_REFBLOCK_ALLOC_WRITE_BLOCKS);
+        rc = block_write(s, s->reftable_n + i, offset, g->first,
+                         g->first + g->table_clusters + g->blocks);
     }
     rc = rc ? rc : qcow2_co_guard_new(s, first, table_bytes, GUARD_REFTABLE);
     rc = rc ? rc
-            : qcow2_co_guard_new(s, first + table_bytes,
-                                 g->blocks << s->cluster_bits, GUARD_REFBLOCK);
+            : qcow2_co_guard_new(s, first + table_bytes, blocks_bytes,
+                                 GUARD_REFBLOCK);
     rc = rc ? rc : growth_write_table(s, g, table);
-    return rc ? rc : growth_switch(s, g); /* yields */
+    rc = rc ? rc : growth_switch(s, g); /* yields */
+    if (rc < 0) {
+        guard_remove(s->guard, first, table_bytes + blocks_bytes);
+    }
+    return rc;
 }
 
 /* Makes the refcount table long enough for area @b. */
@@ -337,38 +329,11 @@ static int co_fn reftable_grow(struct qcow2 *s, int64_t b)
     return rc;
 }
 
-/* -- A new refcount block ------------------------------------------------ */
-
-/* Makes the cluster at @offset, whose count is 0, the refcount block of area
- * @b.  The caller counts it. */
-static int co_fn block_add(struct qcow2 *s, int64_t b, int64_t offset)
-{
-    int rc = 0;
-
-    if (b >= s->reftable_n) {
-        rc = reftable_grow(s, b); /* yields */
-        if (rc < 0 || block_offset(s, b)) {
-            return rc < 0 ? rc : 1; /* it came with the table */
-        }
-    }
-    rc = qcow2_co_guard_new(s, offset, s->cluster_size, GUARD_REFBLOCK);
-    if (rc == 0) {
-        cache_forget(s->refcount_cache, offset, s->cluster_size);
-        rc = qcow2_co_reach(s, offset + s->cluster_size); /* yields */
-    }
-    if (rc == 0) {
-        node_event(s->file, EVENT_REFBLOCK_ALLOC_WRITE);
-        rc = node_co_pwrite_zeroes(s->file, offset, s->cluster_size, 0);
-    }
-    if (rc < 0) {
-        return rc;
-    }
-    s->used_end = max_i64(s->used_end, offset + s->cluster_size);
-    reftable_set(s, b, offset);
-    return 0;
-}
-
 /* -- Counting ------------------------------------------------------------ */
+
+/* Inside of this file: there is no such count.  No errno, since those come
+ * from the file and say nothing about what is in it. */
+#define COUNTS_AS_FREE 1
 
 /* Adds @delta to counts in one slice; as many as go.  Returns how many. */
 static int64_t counts_add(struct qcow2 *s, const struct count_ref *ref,
@@ -384,7 +349,7 @@ static int64_t counts_add(struct qcow2 *s, const struct count_ref *ref,
         uint64_t count = qcow2_refcount_load(data, ref->index + i, s->order);
 
         if (delta < 0 && count < (uint64_t)-delta) {
-            *ret_rc = -EIO;
+            *ret_rc = COUNTS_AS_FREE;
         } else if (delta > 0 && count > s->refcount_max - (uint64_t)delta) {
             *ret_rc = -ERANGE;
         } else {
@@ -414,14 +379,14 @@ int co_fn qcow2_co_refcount_add(struct qcow2 *s, int64_t first, int64_t n,
             break;
         }
         if (!ref.slice) {
-            rc = -EIO;
+            rc = COUNTS_AS_FREE;
             break;
         }
         done += counts_add(s, &ref, min_i64(n - done, ref.end - ref.index),
                            delta, &rc);
         count_put(&ref);
     }
-    if (rc == -EIO) {
+    if (rc == COUNTS_AS_FREE) {
         rc = qcow2_co_set_corrupt(
             s, "the cluster at 0x%" PRIx64 " is in use but counts as free",
             (first + done) << s->cluster_bits);
@@ -430,6 +395,44 @@ int co_fn qcow2_co_refcount_add(struct qcow2 *s, int64_t first, int64_t n,
         *ret_done = done;
     }
     return rc;
+}
+
+/* -- A new refcount block ------------------------------------------------ */
+
+/*
+ * Makes the cluster at @offset, whose count is 0, the refcount block of area
+ * @b.  Its own count is there before anything refers to it: in the block
+ * itself, or in that of its area, which must exist.  Returns 1 when it has made
+ * the refcount table longer instead, which lies in new areas: look again.
+ */
+static int co_fn block_add(struct qcow2 *s, int64_t b, int64_t offset)
+{
+    int64_t cluster = offset >> s->cluster_bits;
+    int rc;
+
+    if (b >= s->reftable_n) {
+        rc = reftable_grow(s, b); /* yields */
+        return rc < 0 ? rc : 1;
+    }
+    rc = qcow2_co_guard_new(s, offset, s->cluster_size, GUARD_REFBLOCK);
+    if (rc == 0) {
+        cache_forget(s->refcount_cache, offset, s->cluster_size);
+        rc = qcow2_co_reach(s, offset + s->cluster_size); /* yields */
+    }
+    if (rc == 0) {
+        node_event(s->file, EVENT_REFBLOCK_ALLOC_WRITE);
+        rc = block_write(s, b, offset, cluster, cluster + 1); /* yields */
+    }
+    if (rc == 0 && cluster >> s->block_bits != b) {
+        rc = qcow2_co_refcount_add(s, cluster, 1, 1, NULL); /* yields */
+    }
+    if (rc < 0) {
+        guard_remove(s->guard, offset, s->cluster_size);
+        return rc;
+    }
+    s->used_end = max_i64(s->used_end, offset + s->cluster_size);
+    reftable_set(s, b, offset);
+    return 0;
 }
 
 /* -- Allocation ---------------------------------------------------------- */
@@ -497,8 +500,7 @@ static int co_fn block_add_behind(struct qcow2 *s, int64_t c, int64_t want)
     int64_t place = min_i64(c + want, last);
     int rc = block_add(s, b, place << s->cluster_bits); /* yields */
 
-    return rc == 0 ? qcow2_co_refcount_add(s, place, 1, 1, NULL)
-                   : (rc < 0 ? rc : 0);
+    return rc < 0 ? rc : 0;
 }
 
 /* Finds the count of @c, for which up to @want clusters are to be taken;
@@ -665,22 +667,47 @@ static int64_t co_fn find_run(struct qcow2 *s, int64_t want)
     return start;
 }
 
-/* Makes the blocks that [@first, @first + @n) lacks, behind it; adds how many
- * clusters they take to *@ret_n. */
-static int co_fn add_blocks_behind(struct qcow2 *s, int64_t first, int64_t n,
-                                   int64_t *ret_n)
+/* Finds the next area, before that of cluster @end, that has no block;
+ * -1: there is none from that of @first on. */
+static int64_t area_without(struct qcow2 *s, int64_t first, int64_t end)
 {
-    int64_t end = first + n;
-    int rc = 0;
+    int64_t b = (end - 1) >> s->block_bits;
+
+    while (b >= first >> s->block_bits && block_offset(s, b)) {
+        b--;
+    }
+    return b >= first >> s->block_bits ? b : -1;
+}
+
+/* How many clusters blocks take that are behind [@first, @end), and are for
+ * what that lacks and for themselves. */
+static int64_t blocks_lacking(struct qcow2 *s, int64_t first, int64_t end)
+{
+    int64_t n = 0;
 
     for (int64_t b = first >> s->block_bits;
-         rc == 0 && b <= (end - 1) >> s->block_bits; b++) {
-        if (block_offset(s, b) == 0) {
-            rc = block_add(s, b, end << s->cluster_bits); /* yields */
-            end += rc == 0;
-        }
+         b <= (end + n - 1) >> s->block_bits; b++) {
+        n += block_offset(s, b) == 0;
     }
-    *ret_n = end - first;
+    return n;
+}
+
+/*
+ * Makes the blocks that [@first, @end) lacks, behind it.  The last one comes
+ * first: it is in its own area or in one that has a block, and so are then
+ * those before it.
+ */
+static int co_fn add_blocks_behind(struct qcow2 *s, int64_t first, int64_t end)
+{
+    int64_t n = blocks_lacking(s, first, end);
+    int64_t b = area_without(s, first, end + n);
+    int rc = 0;
+
+    while (rc == 0 && n > 0 && b >= 0) {
+        n--;
+        rc = block_add(s, b, (end + n) << s->cluster_bits); /* yields */
+        b = area_without(s, first, end + n);
+    }
     return rc;
 }
 
@@ -688,7 +715,7 @@ int co_fn qcow2_co_alloc_run(struct qcow2 *s, int64_t clusters,
                              int64_t *ret_offset)
 {
     int64_t areas = 2 + (clusters >> s->block_bits);
-    int64_t first, n, done;
+    int64_t first, done;
     int rc;
 
     node_event(s->file, EVENT_CLUSTER_ALLOC);
@@ -698,18 +725,18 @@ int co_fn qcow2_co_alloc_run(struct qcow2 *s, int64_t clusters,
         if (first < 0) {
             return (int)first;
         }
-        rc = add_blocks_behind(s, first, clusters, &n); /* yields */
+        rc = add_blocks_behind(s, first, first + clusters); /* yields */
     } while (rc > 0); /* the refcount table has moved, maybe to there */
     if (rc < 0) {
         return rc;
     }
-    rc = qcow2_co_refcount_add(s, first, n, 1, &done); /* yields */
+    rc = qcow2_co_refcount_add(s, first, clusters, 1, &done); /* yields */
     if (rc < 0) {
         qcow2_co_unalloc(s, first << s->cluster_bits, done); /* yields */
         return rc;
     }
-    s->free_hint = s->free_hint == first ? first + n : s->free_hint;
-    note_use(s, first, n);
+    s->free_hint = s->free_hint == first ? first + clusters : s->free_hint;
+    note_use(s, first, clusters);
     *ret_offset = first << s->cluster_bits;
     return qcow2_co_guard_new(s, *ret_offset, clusters << s->cluster_bits, 0);
 }

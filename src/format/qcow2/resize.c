@@ -37,24 +37,17 @@ static int co_fn write_l1(struct qcow2 *s, int64_t offset, uint32_t entries)
     node_event(s->file, EVENT_L1_GROW_WRITE_TABLE);
     rc = rc ? rc : qcow2_co_write_table(s, offset, buf, bytes); /* yields */
     free(buf);
-    return rc ? rc : node_co_flush(s->file); /* yields */
+    return rc;
 }
 
 static int co_fn name_l1(struct qcow2 *s, int64_t offset, uint32_t entries)
 {
-    struct qcow2_header old = s->header;
-    int rc;
+    struct qcow2_header to = s->header;
 
-    s->header.l1_offset = offset;
-    s->header.l1_entries = entries;
+    to.l1_offset = offset;
+    to.l1_entries = entries;
     node_event(s->file, EVENT_L1_GROW_ACTIVATE_TABLE);
-    rc = qcow2_co_write_header(s);         /* yields */
-    rc = rc ? rc : node_co_flush(s->file); /* yields */
-    if (rc < 0) {
-        s->header.l1_offset = old.l1_offset;
-        s->header.l1_entries = old.l1_entries;
-    }
-    return rc;
+    return qcow2_co_switch_header(s, &to); /* yields */
 }
 
 static int co_fn grow_l1_at(struct qcow2 *s, int64_t offset, uint32_t entries)
@@ -428,15 +421,14 @@ static int check_resize(struct qcow2 *s, int64_t length, GError **err)
 
 static int co_fn set_size(struct qcow2 *s, int64_t length, GError **err)
 {
-    int64_t old = s->header.size;
+    struct qcow2_header to;
     int rc;
 
     co_mutex_lock(&s->meta); /* yields */
-    s->header.size = length;
-    rc = qcow2_co_write_header(s);         /* yields */
-    rc = rc ? rc : node_co_flush(s->file); /* yields */
+    to = s->header;
+    to.size = length;
+    rc = qcow2_co_switch_header(s, &to); /* yields */
     if (rc < 0) {
-        s->header.size = old;
         error_set_errno(err, rc, "%s: cannot write its header",
                         node_filename(s->node));
     } else {

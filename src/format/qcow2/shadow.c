@@ -363,29 +363,6 @@ static void co_fn discard_freed(struct shadow *sh)
     }
 }
 
-/* Writes the header to be.  When that fails nobody knows which one is on disk,
- * unless the old one can be written again. */
-static int co_fn switch_header(struct shadow *sh)
-{
-    struct qcow2 *s = sh->s;
-    struct qcow2_header old = s->header;
-    int rc = node_co_flush(s->file); /* yields */
-
-    if (rc < 0) {
-        return rc;
-    }
-    s->header = sh->header;
-    rc = qcow2_co_write_header(s);         /* yields */
-    rc = rc ? rc : node_co_flush(s->file); /* yields */
-    if (rc < 0) {
-        s->header = old;
-        if (qcow2_co_write_header(s) < 0 || node_co_flush(s->file) < 0) {
-            atomic_store(&s->corrupt, true); /* write no more */
-        }
-    }
-    return rc;
-}
-
 static int co_fn write_counts(struct shadow *sh)
 {
     struct recount r = {
@@ -411,7 +388,7 @@ int co_fn shadow_co_commit(struct shadow *sh)
     if (rc == 0 && sh->discard) {
         rc = find_freed(sh); /* yields */
     }
-    rc = rc ? rc : switch_header(sh); /* yields */
+    rc = rc ? rc : qcow2_co_switch_header(s, &sh->header); /* yields */
     if (rc == 0) {
         s->used_end = max_i64(s->used_end, sh->end);
         rc = qcow2_co_reload(s); /* yields */

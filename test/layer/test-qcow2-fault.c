@@ -1,0 +1,528 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * qcow2: one call to the file below fails, each in turn.
+ *
+ * A history that allocates, copies, frees, takes and deletes snapshots and
+ * changes the size, runs once for each call that it makes to the file: that
+ * one fails, before or after it has taken effect.  Then
+ *
+ *   - the file, as it is at that moment, has no errors but leaks,
+ *   - the operation that failed works when it is done again,
+ *   - in the end the disk reads as a model says, and the image is consistent.
+ */
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "block/driver.h"
+#include "driver/driver_list.h"
+#include "format/qcow2/driver.h"
+#include "qcow2-rig.h"
+
+#define MAX_DISK (4608 * KiB)
+
+/* -- A file, one of whose calls fails ------------------------------------ */
+
+enum when {
+    BEFORE,
+    AFTER
+};
+
+static struct {
+    int left; /* calls until then; below 0: it is over */
+    enum when when;
+    int rc;
+    bool read; /* it was a read */
+} fault;
+
+static struct driver driver_faulty;
+
+static bool is_turn(void)
+{
+    return fault.left-- == 0;
+}
+
+static bool begin(bool *after)
+{
+    bool turn = is_turn();
+
+    *after = turn && fault.when == AFTER;
+    return turn && fault.when == BEFORE;
+}
+
+/* What a call ends with that ended with @rc. */
+static int end(int rc, bool after)
+{
+    return after && rc == 0 ? fault.rc : rc;
+}
+
+static int co_fn faulty_co_preadv(struct node *node, int64_t offset,
+                                  const struct iovs *dst)
+{
+    if (is_turn()) {
+        fault.read = true;
+        return fault.rc;
+    }
+    return driver_file.co_preadv(node, offset, dst); /* yields */
+}
+
+static int co_fn faulty_co_pwritev(struct node *node, int64_t offset,
+                                   const struct iovs *src, unsigned flags)
+{
+    bool after;
+
+    if (begin(&after)) {
+        return fault.rc;
+    }
+    return end(driver_file.co_pwritev(node, offset, src, flags), after);
+}
+
+static int co_fn faulty_co_pwrite_zeroes(struct node *node, int64_t offset,
+                                         int64_t bytes, unsigned flags)
+{
+    bool after;
+
+    if (begin(&after)) {
+        return fault.rc;
+    }
+    return end(driver_file.co_pwrite_zeroes(node, offset, bytes, flags), after);
+}
+
+/* Nothing here is lost when the machine stops. */
+static int co_fn faulty_co_flush_to_disk(struct node *node)
+{
+    return is_turn() ? fault.rc : 0;
+}
+
+static int co_fn faulty_co_truncate(struct node *node, int64_t length,
+                                    enum prealloc_mode prealloc, unsigned flags,
+                                    GError **err)
+{
+    bool after;
+
+    if (begin(&after)) {
+        return fault.rc;
+    }
+    return end(driver_file.co_truncate(node, length, prealloc, flags, err),
+               after);
+}
+
+/* Sets up a driver; calls none of its functions. */
+TSA(no_thread_safety_analysis)
+static void register_faulty(void)
+{
+    driver_faulty = driver_file;
+    driver_faulty.name = "faulty";
+    driver_faulty.co_preadv = faulty_co_preadv;
+    driver_faulty.co_pwritev = faulty_co_pwritev;
+    driver_faulty.co_pwrite_zeroes = faulty_co_pwrite_zeroes;
+    driver_faulty.co_flush_to_disk = faulty_co_flush_to_disk;
+    driver_faulty.co_truncate = faulty_co_truncate;
+    driver_register(&driver_faulty);
+}
+
+/* -- Steps --------------------------------------------------------------- */
+
+enum what {
+    WRITE,
+    PACK, /* write compressed */
+    ZERO,
+    DISCARD,
+    FLUSH,
+    RESIZE, /* to @offset */
+    TAKE,   /* a snapshot */
+    APPLY,
+    DELETE,
+};
+
+struct step {
+    enum what what;
+    int64_t offset, bytes;
+};
+
+#define SNAPSHOTS 1 /* of a kind: it can have some */
+#define PACKS     2
+
+struct kind {
+    const char *name, *options;
+    unsigned can;
+    int stride; /* one of so many calls fails, unless the environment says */
+};
+
+static const struct kind kinds[] = {
+    {"plain", "cluster_size=512,refcount_bits=64", SNAPSHOTS | PACKS, 13},
+    {"v2", "cluster_size=512,compat=0.10", SNAPSHOTS | PACKS, 13},
+    {"lazy", "cluster_size=512,refcount_bits=64,lazy_refcounts=on",
+     SNAPSHOTS | PACKS, 13},
+    {"subclusters", "cluster_size=16k,extended_l2=on", SNAPSHOTS | PACKS, 3},
+    {"data-file", "cluster_size=512,refcount_bits=64,data_file=data", 0, 2},
+};
+
+#define BASE_DISK (3 * MiB)
+#define BASE_FILL (1740 * KiB) /* that much of it has data */
+
+/* With clusters of 512 bytes and counts of 64 bits an L2 table is for 32 KiB,
+ * a refcount block as well, and the refcount table for 2 MiB. */
+static const struct step steps[] = {
+    {WRITE, 2 * MiB + 100, 40000},
+    {.what = FLUSH},
+    {WRITE, 2560 * KiB + 300, 300},
+    {PACK, 2560 * KiB + 32 * KiB, 16 * KiB},
+    {.what = TAKE},
+    {WRITE, 64 * KiB + 100, 33000},
+    {PACK, 2560 * KiB + 32 * KiB, 16 * KiB},
+    {.what = FLUSH},
+    {DISCARD, 64 * KiB, 64 * KiB},
+    {ZERO, 256 * KiB + 100, 40000},
+    {.what = FLUSH},
+    {WRITE, 2 * MiB + 64 * KiB, 130 * KiB},
+    {.what = FLUSH},
+    {.what = DELETE},
+    {RESIZE, MAX_DISK, 0},
+    {WRITE, 4 * MiB, 40 * KiB},
+    {WRITE, 4 * MiB + 64 * KiB, 130 * KiB},
+    {WRITE, 32 * KiB, 40 * KiB},
+    {.what = TAKE},
+    {WRITE, 32 * KiB, 512},
+    {.what = APPLY},
+    {WRITE, 32 * KiB, 600},
+    {.what = DELETE},
+    {.what = FLUSH},
+    {RESIZE, 2 * MiB, 0},
+    {WRITE, 512 * KiB, 100 * KiB},
+    {.what = FLUSH},
+};
+
+struct call {
+    struct node *node;
+    const char *name;
+    enum what what;
+    struct image_check check;
+    guint n;
+    int rc;
+};
+
+static void snapshot_entry(void *opaque)
+{
+    const struct image_ops *ops = driver_qcow2.image;
+    struct call *c = opaque;
+    GError *err = NULL;
+
+    co_assert_role();
+    if (c->what == TAKE) {
+        c->rc = ops->co_snapshot_create(c->node, "s", &err); /* yields */
+    } else if (c->what == APPLY) {
+        c->rc = ops->co_snapshot_apply(c->node, "s", &err); /* yields */
+    } else {
+        c->rc = ops->co_snapshot_delete(c->node, "s", &err); /* yields */
+    }
+    g_clear_error(&err);
+}
+
+static void listing_entry(void *opaque)
+{
+    struct call *c = opaque;
+    GArray *list = NULL;
+
+    co_assert_role();
+    g_assert_cmpint(driver_qcow2.image->co_snapshot_list(c->node, &list), ==,
+                    0); /* yields */
+    c->n = list->len;
+    g_array_unref(list);
+}
+
+static bool has_snapshot(struct node *node)
+{
+    struct call c = {.node = node};
+
+    rig_run(listing_entry, &c);
+    return c.n > 0;
+}
+
+static int do_snapshot(struct node *node, enum what what)
+{
+    struct call c = {.node = node, .what = what};
+
+    rig_run(snapshot_entry, &c);
+    return c.rc;
+}
+
+static int do_step(struct node *node, const struct step *st, int fill)
+{
+    switch (st->what) {
+    case WRITE:
+        return rig_write(node, st->offset, st->bytes, fill, 0);
+    case PACK:
+        return rig_write(node, st->offset, st->bytes, fill,
+                         REQ_WRITE_COMPRESSED);
+    case ZERO:
+        return rig_zero(node, st->offset, st->bytes, REQ_MAY_UNMAP);
+    case DISCARD:
+        return rig_discard(node, st->offset, st->bytes);
+    case FLUSH:
+        return rig_flush(node);
+    case RESIZE:
+        return rig_truncate(node, st->offset, PREALLOC_OFF);
+    case TAKE:
+    case APPLY:
+    case DELETE:
+        return do_snapshot(node, st->what);
+    }
+    return -EINVAL;
+}
+
+static bool can(const struct kind *k, enum what what)
+{
+    unsigned need = what == PACK ? PACKS
+                    : what == TAKE || what == APPLY || what == DELETE
+                        ? SNAPSHOTS
+                        : 0;
+
+    return (k->can & need) == need;
+}
+
+/* -- The model ----------------------------------------------------------- */
+
+struct model {
+    int64_t size, saved_size;
+    uint8_t disk[MAX_DISK], saved[MAX_DISK];
+};
+
+static void model_resize(struct model *m, int64_t size)
+{
+    memset(m->disk + size, 0, (size_t)(MAX_DISK - size));
+    m->size = size;
+}
+
+static void model_step(struct model *m, const struct step *st, int fill)
+{
+    switch (st->what) {
+    case WRITE:
+    case PACK:
+        memset(m->disk + st->offset, fill, (size_t)st->bytes);
+        break;
+    case ZERO:
+    case DISCARD:
+        memset(m->disk + st->offset, 0, (size_t)st->bytes);
+        break;
+    case RESIZE:
+        model_resize(m, st->offset);
+        break;
+    case TAKE:
+        m->saved_size = m->size;
+        memcpy(m->saved, m->disk, MAX_DISK);
+        break;
+    case APPLY:
+        m->size = m->saved_size;
+        memcpy(m->disk, m->saved, MAX_DISK);
+        break;
+    case FLUSH:
+    case DELETE:
+        break;
+    }
+}
+
+static void model_expect(const struct model *m, struct node *node)
+{
+    g_autofree uint8_t *buf = g_malloc((gsize)m->size);
+
+    g_assert_cmpint(node_length(node), ==, m->size);
+    g_assert_cmpint(rig_read(node, 0, buf, m->size), ==, 0);
+    for (int64_t i = 0; i < m->size; i++) {
+        if (buf[i] != m->disk[i]) {
+            g_error("byte %" G_GINT64_FORMAT " is 0x%02x instead of 0x%02x", i,
+                    buf[i], m->disk[i]);
+        }
+    }
+}
+
+/* -- Checks -------------------------------------------------------------- */
+
+static void say(void *opaque, const char *line)
+{
+    g_test_message("%s", line);
+}
+
+static void check_entry(void *opaque)
+{
+    struct call *c = opaque;
+    g_autofree char *path = rig_path(c->name);
+    struct options *o = options_new();
+    struct node *node;
+
+    co_assert_role();
+    options_set(o, "driver", "qcow2");
+    node = node_co_open_file(path, o, NODE_CHECK | NODE_FORCE_SHARE,
+                             NULL); /* yields */
+    g_assert_nonnull(node);
+    c->check.report = say;
+    c->rc = driver_qcow2.image->co_check(node, 0, &c->check, NULL);
+    g_assert_cmpint(node_co_unref(node), ==, 0); /* yields */
+}
+
+/* What is in the file now may have leaks, and with lazy refcounts, which a
+ * mark in the header tells of, any counts. */
+static void check(const char *name, bool counts)
+{
+    struct call c = {.name = name};
+
+    rig_run(check_entry, &c);
+    g_assert_cmpint(c.rc, ==, 0);
+    g_assert_cmpint(c.check.check_errors, ==, 0);
+    if (counts) {
+        g_assert_cmpint(c.check.corruptions, ==, 0);
+    }
+}
+
+static void copy(const char *from, const char *to)
+{
+    g_autofree char *path = rig_path(from);
+    g_autofree char *target = rig_path(to);
+    g_autofree char *data = NULL;
+    gsize bytes;
+
+    g_assert_true(g_file_get_contents(path, &data, &bytes, NULL));
+    g_assert_true(g_file_set_contents_full(
+        target, data, (gssize)bytes, G_FILE_SET_CONTENTS_NONE, 0600, NULL));
+}
+
+/* -- Runs ---------------------------------------------------------------- */
+
+static void make_base(const struct kind *k, struct model *m)
+{
+    struct node *node;
+
+    memset(m, 0, sizeof(*m));
+    m->size = BASE_DISK;
+    rig_create("base", BASE_DISK, k->options);
+    node = rig_open("base", NULL, NODE_RDWR);
+    g_assert_cmpint(rig_write(node, 0, BASE_FILL, 0xbb, 0), ==, 0);
+    memset(m->disk, 0xbb, BASE_FILL);
+    g_assert_cmpint(rig_close(node), ==, 0);
+    if (!(k->can & SNAPSHOTS)) {
+        copy("data", "base-data");
+    }
+}
+
+static struct node *open_work(void)
+{
+    return rig_open("work", "driver=qcow2,file.driver=faulty",
+                    NODE_RDWR | NODE_UNMAP);
+}
+
+/* Tables that were replaced could not be read again: the node is of no use any
+ * more, and the operation has taken effect or has not. */
+static bool is_lost(const struct step *st, struct node **node)
+{
+    if (!fault.read ||
+        (st->what != TAKE && st->what != APPLY && st->what != DELETE)) {
+        return false;
+    }
+    (void)rig_close(*node);
+    *node = open_work();
+    return true;
+}
+
+static void run_step(const struct kind *k, struct node **node, int i)
+{
+    const struct step *st = &steps[i];
+    bool lazy = strstr(k->options, "lazy") != NULL;
+    int rc = do_step(*node, st, i + 1);
+
+    if (rc == 0) {
+        return;
+    }
+    g_test_message("step %d fails: %d", i, rc);
+    g_assert_cmpint(fault.left, <, 0);
+    check("work", !lazy);
+    rc = do_step(*node, st, i + 1);
+    if (rc < 0 && is_lost(st, node)) {
+        rc = st->what == APPLY || has_snapshot(*node) == (st->what == DELETE)
+                 ? do_step(*node, st, i + 1)
+                 : 0;
+    }
+    g_assert_cmpint(rc, ==, 0);
+}
+
+/* One run.  Returns whether a call has failed. */
+static bool run(const struct kind *k, const struct model *base, int left)
+{
+    static struct model m;
+    struct node *node;
+    bool over;
+
+    m = *base;
+    fault.left = -1;
+    copy("base", "work");
+    if (!(k->can & SNAPSHOTS)) {
+        copy("base-data", "data");
+    }
+    node = open_work();
+    fault.read = false;
+    fault.left = left;
+    for (int i = 0; i < (int)G_N_ELEMENTS(steps); i++) {
+        if (can(k, steps[i].what)) {
+            run_step(k, &node, i);
+            model_step(&m, &steps[i], i + 1);
+        }
+    }
+    over = fault.left >= 0;
+    fault.left = -1;
+    model_expect(&m, node);
+    g_assert_cmpint(rig_close(node), ==, 0);
+    check("work", true);
+    node = rig_open("work", NULL, 0);
+    model_expect(&m, node);
+    g_assert_cmpint(rig_close(node), ==, 0);
+    return !over;
+}
+
+static int stride_of(const struct kind *k)
+{
+    const char *text = g_getenv("COBLK_FAULT_STRIDE");
+
+    return text ? MAX(atoi(text), 1) : k->stride;
+}
+
+static void test_kind(gconstpointer opaque)
+{
+    static const int errors[] = {-ENOSPC, -EIO};
+    static struct model base;
+    const struct kind *k = opaque;
+    int stride = stride_of(k);
+    int n = g_test_rand_int_range(0, stride);
+    int runs = 0;
+    bool more = true;
+
+    make_base(k, &base);
+    for (; more; n += stride) {
+        int dice = g_test_rand_int_range(0, 4);
+
+        fault.when = dice & 1 ? AFTER : BEFORE;
+        fault.rc = errors[dice / 2];
+        g_test_message("call %d, %s, %s", n, dice & 1 ? "after" : "before",
+                       g_strerror(-fault.rc));
+        more = run(k, &base, n);
+        runs++;
+    }
+    g_test_message("%d runs", runs);
+    g_assert_cmpint(runs, >, 50 / stride);
+}
+
+int main(int argc, char **argv)
+{
+    int rc;
+
+    g_test_init(&argc, &argv, NULL);
+    rig_init();
+    register_faulty();
+    for (size_t i = 0; i < G_N_ELEMENTS(kinds); i++) {
+        g_autofree char *name =
+            g_strconcat("/qcow2-fault/", kinds[i].name, NULL);
+
+        g_test_add_data_func(name, &kinds[i], test_kind);
+    }
+    rc = g_test_run();
+    rig_fini();
+    return rc;
+}

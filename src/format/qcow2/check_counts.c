@@ -196,15 +196,18 @@ static int64_t next_counted(const struct check *c, int64_t cluster)
 {
     const struct qcow2 *s = c->s;
     int64_t area = cluster >> s->block_bits;
-    int64_t next = INT64_MAX;
 
-    while (area < s->reftable_n && !s->reftable[area]) {
-        area++;
+    for (; area < s->reftable_n && !s->reftable[area]; area++) {
+        int64_t end = (area + 1) << s->block_bits;
+        int64_t next = counts_next(c->counts, cluster, end);
+
+        if (next < end) {
+            return next;
+        }
+        cluster = end;
     }
-    if (area < s->reftable_n) {
-        next = max_i64(area << s->block_bits, cluster);
-    }
-    return counts_next(c->counts, cluster, next);
+    return area < s->reftable_n ? cluster
+                                : counts_next(c->counts, cluster, INT64_MAX);
 }
 
 /* One cluster whose counts differ: @there on disk, @want. */

@@ -5,9 +5,10 @@
  *
  *   log.…   options of the file that the log goes to, log.filename=PATH
  *
- * A write is logged when it is complete, a flush when it begins: all entries
- * above a flush are durable once it has succeeded, and no others need be.
- * Zeroes are logged as data, and what is cut off the end as a discard.
+ * A write is logged when it is complete, a flush when it begins and, as a mark,
+ * when it has ended: entries above a flush are durable from its mark on, and no
+ * others need be.  Zeroes are logged as data, what is cut off the end as a
+ * discard, and what is added there as a mark.
  * Requests pass in sectors of 512 bytes, as a disk would get them.
  */
 #include "format/writelog.h"
@@ -26,7 +27,7 @@
 
 #define ZERO_STEP (256 * KiB) /* most zeroes in one entry */
 
-static _Atomic uint64_t order; /* of entries, whichever log they are in */
+static _Atomic uint64_t order; /* of what happens, whichever log it is in */
 
 struct writelog {
     struct co_mutex lock; /* guards the rest */
@@ -49,31 +50,84 @@ static int co_fn log_super(struct writelog *w)
     return node_co_pwrite(w->log, 0, super, sizeof(super), 0); /* yields */
 }
 
-/* Appends an entry and its data (may be NULL). */
-static int co_fn log_entry(struct writelog *w, int64_t offset, int64_t bytes,
-                           unsigned flags, const struct iovs *data)
+/* What an entry says. */
+struct entry {
+    int64_t offset, bytes;
+    unsigned flags;
+    uint64_t began;
+    enum writelog_mark mark;
+    uint64_t value;
+};
+
+static void entry_store(uint8_t *head, const struct entry *e, uint64_t now)
+{
+    store_le64(head + WRITELOG_ENTRY_SECTOR,
+               (uint64_t)(e->offset / WRITELOG_SECTOR));
+    store_le64(head + WRITELOG_ENTRY_SECTORS,
+               (uint64_t)(e->bytes / WRITELOG_SECTOR));
+    store_le64(head + WRITELOG_ENTRY_FLAGS, e->flags);
+    store_le64(head + WRITELOG_ENTRY_ORDER, now);
+    store_le64(head + WRITELOG_ENTRY_BEGAN, e->began);
+    store_le64(head + WRITELOG_ENTRY_MARK, e->mark);
+    store_le64(head + WRITELOG_ENTRY_VALUE, e->value);
+}
+
+static uint64_t now(void)
+{
+    return atomic_fetch_add(&order, 1);
+}
+
+/* Appends an entry and its data (may be NULL); *@ret_order (may be NULL) is
+ * its order. */
+static int co_fn log_entry(struct writelog *w, const struct entry *e,
+                           const struct iovs *data, uint64_t *ret_order)
 {
     uint8_t head[WRITELOG_SECTOR] = {0};
+    uint64_t moment = now();
     int rc;
 
-    store_le64(head + WRITELOG_ENTRY_SECTOR,
-               (uint64_t)(offset / WRITELOG_SECTOR));
-    store_le64(head + WRITELOG_ENTRY_SECTORS,
-               (uint64_t)(bytes / WRITELOG_SECTOR));
-    store_le64(head + WRITELOG_ENTRY_FLAGS, flags);
-    store_le64(head + WRITELOG_ENTRY_ORDER, atomic_fetch_add(&order, 1));
+    entry_store(head, e, moment);
     co_mutex_lock(&w->lock);                                     /* yields */
     rc = node_co_pwrite(w->log, w->next, head, sizeof(head), 0); /* yields */
     if (rc == 0 && data) {
         rc = node_co_pwritev(w->log, w->next + WRITELOG_SECTOR, data, 0);
     }
     if (rc == 0) {
-        w->next += WRITELOG_SECTOR + (data ? bytes : 0);
+        w->next += WRITELOG_SECTOR + (data ? e->bytes : 0);
         w->entries++;
-        rc = flags & WRITELOG_FLUSH ? log_super(w) : 0; /* yields */
+        rc = e->flags & WRITELOG_FLUSH ? log_super(w) : 0; /* yields */
     }
     co_mutex_unlock(&w->lock);
+    if (rc == 0 && ret_order) {
+        *ret_order = moment;
+    }
     return rc;
+}
+
+static int co_fn log_discard(struct writelog *w, int64_t offset, int64_t bytes,
+                             uint64_t began)
+{
+    struct entry e = {
+        .offset = offset,
+        .bytes = bytes,
+        .flags = WRITELOG_DISCARD,
+        .began = began,
+    };
+
+    return log_entry(w, &e, NULL, NULL); /* yields */
+}
+
+static int co_fn log_mark(struct writelog *w, enum writelog_mark mark,
+                          uint64_t value, uint64_t began)
+{
+    struct entry e = {
+        .flags = WRITELOG_MARK,
+        .began = began,
+        .mark = mark,
+        .value = value,
+    };
+
+    return log_entry(w, &e, NULL, NULL); /* yields */
 }
 
 /* -- Requests ------------------------------------------------------------ */
@@ -105,24 +159,30 @@ static int co_fn writelog_co_preadv(struct node *node, int64_t offset,
 /* A write that ends at an unaligned end of the file is logged with zeroes
  * behind it. */
 static int co_fn log_write(struct writelog *w, int64_t offset,
-                           const struct iovs *src, unsigned flags)
+                           const struct iovs *src, unsigned flags,
+                           uint64_t began)
 {
-    int64_t bytes = align_up(src->bytes, WRITELOG_SECTOR);
+    struct entry e = {
+        .offset = offset,
+        .bytes = align_up(src->bytes, WRITELOG_SECTOR),
+        .flags = flags,
+        .began = began,
+    };
     uint8_t *buf;
     struct iovec iov;
     struct iovs all;
     int rc;
 
-    if (bytes == src->bytes) {
-        return log_entry(w, offset, bytes, flags, src); /* yields */
+    if (e.bytes == src->bytes) {
+        return log_entry(w, &e, src, NULL); /* yields */
     }
-    buf = calloc(1, (size_t)bytes);
+    buf = calloc(1, (size_t)e.bytes);
     if (!buf) {
         return -ENOMEM;
     }
     iovs_to_buf(src, 0, buf, src->bytes);
-    all = iovs_one(&iov, buf, bytes);
-    rc = log_entry(w, offset, bytes, flags, &all); /* yields */
+    all = iovs_one(&iov, buf, e.bytes);
+    rc = log_entry(w, &e, &all, NULL); /* yields */
     free(buf);
     return rc;
 }
@@ -130,11 +190,11 @@ static int co_fn log_write(struct writelog *w, int64_t offset,
 static int co_fn writelog_co_pwritev(struct node *node, int64_t offset,
                                      const struct iovs *src, unsigned flags)
 {
-    struct writelog *w = node_state(node);
+    unsigned fua = flags & REQ_FUA ? WRITELOG_FUA : 0;
+    uint64_t began = now();
     int rc = node_co_pwritev(node_file(node), offset, src, flags); /* yields */
 
-    return rc ? rc
-              : log_write(w, offset, src, flags & REQ_FUA ? WRITELOG_FUA : 0);
+    return rc ? rc : log_write(node_state(node), offset, src, fua, began);
 }
 
 static int co_fn writelog_co_pwrite_zeroes(struct node *node, int64_t offset,
@@ -142,6 +202,7 @@ static int co_fn writelog_co_pwrite_zeroes(struct node *node, int64_t offset,
 {
     struct writelog *w = node_state(node);
     int64_t step = min_i64(align_up(bytes, WRITELOG_SECTOR), ZERO_STEP);
+    uint64_t began = now();
     void *zeroes;
     int rc = node_co_pwrite_zeroes(node_file(node), offset, bytes, flags);
 
@@ -154,7 +215,7 @@ static int co_fn writelog_co_pwrite_zeroes(struct node *node, int64_t offset,
         struct iovec iov;
         struct iovs src = iovs_one(&iov, zeroes, min_i64(bytes - pos, step));
 
-        rc = log_write(w, offset + pos, &src, 0); /* yields */
+        rc = log_write(w, offset + pos, &src, 0, began); /* yields */
     }
     free(zeroes);
     return rc;
@@ -163,17 +224,39 @@ static int co_fn writelog_co_pwrite_zeroes(struct node *node, int64_t offset,
 static int co_fn writelog_co_pdiscard(struct node *node, int64_t offset,
                                       int64_t bytes)
 {
+    uint64_t began = now();
     int rc = node_co_pdiscard(node_file(node), offset, bytes); /* yields */
 
     return rc ? rc
-              : log_entry(node_state(node), offset,
-                          align_down(bytes, WRITELOG_SECTOR), WRITELOG_DISCARD,
-                          NULL);
+              : log_discard(node_state(node), offset,
+                            align_down(bytes, WRITELOG_SECTOR), began);
 }
 
+/* Flushes the file itself, though the core will: to know when that ends. */
 static int co_fn writelog_co_flush_to_disk(struct node *node)
 {
-    return log_entry(node_state(node), 0, 0, WRITELOG_FLUSH, NULL);
+    struct writelog *w = node_state(node);
+    struct entry e = {.flags = WRITELOG_FLUSH, .began = now()};
+    uint64_t moment = 0;
+    int rc = log_entry(w, &e, NULL, &moment); /* yields */
+
+    rc = rc ? rc : node_co_flush(node_file(node)); /* yields */
+    return rc ? rc : log_mark(w, WRITELOG_MARK_FLUSHED, moment, e.began);
+}
+
+static int co_fn log_length(struct node *node, int64_t old, int64_t length,
+                            uint64_t began)
+{
+    struct writelog *w = node_state(node);
+    int64_t from = align_up(length, WRITELOG_SECTOR);
+
+    if (length > old) {
+        return log_mark(w, WRITELOG_MARK_LENGTH, (uint64_t)length, began);
+    }
+    return from < old
+               ? log_discard(w, from, align_up(old, WRITELOG_SECTOR) - from,
+                             began) /* yields */
+               : 0;
 }
 
 static int co_fn writelog_co_truncate(struct node *node, int64_t length,
@@ -181,22 +264,17 @@ static int co_fn writelog_co_truncate(struct node *node, int64_t length,
                                       unsigned flags, GError **err)
 {
     int64_t old = node_length(node);
-    int64_t from = align_up(length, WRITELOG_SECTOR);
+    uint64_t began = now();
     int rc = node_co_truncate(node_file(node), length, prealloc, flags, err);
 
-    if (rc == 0) {
-        node_set_length(node, length);
+    if (rc < 0) {
+        return rc;
     }
-    if (rc == 0 && from < old) {
-        rc = log_entry(node_state(node), from,
-                       align_up(old, WRITELOG_SECTOR) - from, WRITELOG_DISCARD,
-                       NULL); /* yields */
-        if (rc < 0) {
-            error_set_errno(err, rc, "%s: cannot write the log",
-                            node_filename(node));
-        }
-    }
-    return rc;
+    node_set_length(node, length);
+    rc = log_length(node, old, length, began); /* yields */
+    return rc ? error_set_errno(err, rc, "%s: cannot write the log",
+                                node_filename(node))
+              : 0;
 }
 
 /* -- Opening ------------------------------------------------------------- */

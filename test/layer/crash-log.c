@@ -18,6 +18,24 @@ static struct crash_entry *entry_at(const struct crash_log *log, int i)
     return &g_array_index(log->entries, struct crash_entry, i);
 }
 
+static struct crash_entry load_entry(const uint8_t *head)
+{
+    struct crash_entry e = {
+        .offset = (int64_t)load_le64(head + WRITELOG_ENTRY_SECTOR),
+        .bytes = (int64_t)load_le64(head + WRITELOG_ENTRY_SECTORS),
+        .flags = load_le64(head + WRITELOG_ENTRY_FLAGS),
+        .order = load_le64(head + WRITELOG_ENTRY_ORDER),
+        .began = load_le64(head + WRITELOG_ENTRY_BEGAN),
+        .mark = load_le64(head + WRITELOG_ENTRY_MARK),
+        .value = load_le64(head + WRITELOG_ENTRY_VALUE),
+    };
+
+    e.offset *= WRITELOG_SECTOR;
+    e.bytes *= WRITELOG_SECTOR;
+    g_assert_cmpuint(e.began, <, e.order);
+    return e;
+}
+
 static void load_file(struct crash_log *log, int file, const char *name)
 {
     g_autofree char *path = rig_path(name);
@@ -33,16 +51,12 @@ static void load_file(struct crash_log *log, int file, const char *name)
     n = load_le64(p + WRITELOG_SUPER_ENTRIES);
     p += WRITELOG_SECTOR;
     for (uint64_t i = 0; i < n; i++) {
-        struct crash_entry e = {.file = file, .place = p - text};
+        struct crash_entry e = load_entry(p);
 
-        e.offset = (int64_t)load_le64(p + WRITELOG_ENTRY_SECTOR);
-        e.offset *= WRITELOG_SECTOR;
-        e.bytes = (int64_t)load_le64(p + WRITELOG_ENTRY_SECTORS);
-        e.bytes *= WRITELOG_SECTOR;
-        e.flags = load_le64(p + WRITELOG_ENTRY_FLAGS);
-        e.order = load_le64(p + WRITELOG_ENTRY_ORDER);
+        e.file = file;
+        e.place = p - text;
         p += WRITELOG_SECTOR;
-        if (!(e.flags & (WRITELOG_FLUSH | WRITELOG_DISCARD))) {
+        if (!(e.flags & (WRITELOG_FLUSH | WRITELOG_DISCARD | WRITELOG_MARK))) {
             e.data = p;
             p += e.bytes;
         }
@@ -95,43 +109,59 @@ int crash_log_at(const struct crash_log *log, const int64_t *lengths)
     return n;
 }
 
-bool crash_log_is_flush(const struct crash_log *log, int i)
+bool crash_log_is_flushed(const struct crash_log *log, int i)
 {
-    return entry_at(log, i)->flags & WRITELOG_FLUSH;
+    return entry_at(log, i)->mark == WRITELOG_MARK_FLUSHED;
+}
+
+bool crash_log_in_flight(const struct crash_log *log, guint i)
+{
+    return g_array_index(log->loose, int, i) >= log->cut;
 }
 
 /* -- Replaying ----------------------------------------------------------- */
 
+static void set_length(GByteArray *file, int64_t length)
+{
+    guint old = file->len;
+
+    g_byte_array_set_size(file, (guint)length);
+    if (file->len > old) {
+        memset(file->data + old, 0, file->len - old);
+    }
+}
+
 /* What was discarded up to the end may have been cut off; all else that was
  * discarded reads as zeroes. */
-static void discard(GByteArray *file, const struct crash_entry *e)
+static void discard(GByteArray *file, const struct crash_entry *e, bool torn)
 {
     if (e->offset >= file->len) {
         return;
     }
     if (e->offset + e->bytes >= file->len) {
-        g_byte_array_set_size(file, (guint)e->offset);
-    } else {
-        memset(file->data + e->offset, 0, (size_t)e->bytes);
+        set_length(file, e->offset);
+        return;
+    }
+    for (int64_t at = 0; at < e->bytes; at += WRITELOG_SECTOR) {
+        if (!torn || g_test_rand_bit()) {
+            memset(file->data + e->offset + at, 0, WRITELOG_SECTOR);
+        }
     }
 }
 
 static void put_sector(GByteArray *file, int64_t offset, const uint8_t *data)
 {
-    guint end = (guint)(offset + WRITELOG_SECTOR);
-    guint old = file->len;
-
-    if (old < end) {
-        g_byte_array_set_size(file, end);
-        memset(file->data + old, 0, end - old);
-    }
+    set_length(file, max_i64(offset + WRITELOG_SECTOR, file->len));
     memcpy(file->data + offset, data, WRITELOG_SECTOR);
 }
 
 static void apply(GByteArray *file, const struct crash_entry *e, bool torn)
 {
     if (e->flags & WRITELOG_DISCARD) {
-        discard(file, e);
+        discard(file, e, torn);
+    }
+    if (e->mark == WRITELOG_MARK_LENGTH) {
+        set_length(file, max_i64((int64_t)e->value, file->len));
     }
     if (!e->data) {
         return;
@@ -143,22 +173,40 @@ static void apply(GByteArray *file, const struct crash_entry *e, bool torn)
     }
 }
 
-/* Makes the loose writes of @file durable. */
-static void settle(struct crash_log *log, int file)
+/* The flush that @mark ends makes durable what was complete before it
+ * began. */
+static void settle(struct crash_log *log, const struct crash_entry *mark)
 {
-    guint kept = 0;
+    for (int i = 0; i < log->cut; i++) {
+        struct crash_entry *e = entry_at(log, i);
 
-    for (guint i = 0; i < log->loose->len; i++) {
-        int index = g_array_index(log->loose, int, i);
-        const struct crash_entry *e = entry_at(log, index);
-
-        if (e->file == file) {
-            apply(log->files[file], e, false);
-        } else {
-            g_array_index(log->loose, int, kept++) = index;
+        if (e->file == mark->file && e->order < mark->value && !e->durable) {
+            apply(log->files[e->file], e, false);
+            e->durable = true;
         }
     }
-    g_array_set_size(log->loose, kept);
+}
+
+static bool changes_something(const struct crash_entry *e)
+{
+    return e->data || (e->flags & WRITELOG_DISCARD) ||
+           e->mark == WRITELOG_MARK_LENGTH;
+}
+
+static void find_loose(struct crash_log *log)
+{
+    int n = crash_log_length(log);
+    uint64_t end = log->cut < n ? entry_at(log, log->cut)->order : UINT64_MAX;
+
+    g_array_set_size(log->loose, 0);
+    for (int i = 0; i < n; i++) {
+        const struct crash_entry *e = entry_at(log, i);
+
+        if (changes_something(e) && !e->durable &&
+            (i < log->cut || e->began < end)) {
+            g_array_append_val(log->loose, i);
+        }
+    }
 }
 
 void crash_log_cut(struct crash_log *log, int cut)
@@ -166,13 +214,12 @@ void crash_log_cut(struct crash_log *log, int cut)
     for (; log->cut < cut; log->cut++) {
         const struct crash_entry *e = entry_at(log, log->cut);
 
-        if (e->flags & WRITELOG_FLUSH) {
-            settle(log, e->file);
-        } else {
-            g_array_append_val(log->loose, log->cut);
+        if (e->mark == WRITELOG_MARK_FLUSHED) {
+            settle(log, e);
         }
         g_assert_false(e->flags & WRITELOG_FUA); /* nobody uses it */
     }
+    find_loose(log);
 }
 
 /* Not g_file_set_contents(), which waits for the disk. */

@@ -3,9 +3,10 @@
  * crash-log: the logs of one or two files that were written to through the
  * filter "writelog", and what these files could be after a crash.
  *
- * A crash happens before an entry, the "cut".  What a file's last flush before
- * the cut covers is there; of each write since then all, some or none of its
- * sectors of 512 bytes may be.  Those writes are "loose".
+ * A crash happens right before an entry is logged, the "cut".  What a file's
+ * last flush that had ended by then covers is there; of each write since then
+ * all, some or none of its sectors of 512 bytes may be.  Those writes are
+ * "loose": they were complete, though not flushed, or they were in flight.
  *
  * Failures end the test.
  */
@@ -21,10 +22,12 @@
 struct crash_entry {
     int file;
     int64_t place; /* in the log */
-    uint64_t order;
+    uint64_t order, began;
     int64_t offset, bytes;
-    uint64_t flags;      /* enum writelog_flags */
-    const uint8_t *data; /* NULL: zeroes, or a flush */
+    uint64_t flags; /* enum writelog_flags */
+    uint64_t mark, value;
+    const uint8_t *data; /* NULL: not a write */
+    bool durable;        /* at the cut */
 };
 
 struct crash_log {
@@ -33,7 +36,7 @@ struct crash_log {
     GArray *entries;                /* struct crash_entry, in order */
     GByteArray *files[CRASH_FILES]; /* all that is durable at the cut */
     int cut;
-    GArray *loose; /* int: entries */
+    GArray *loose; /* int: entries, at the cut */
 };
 
 /* What becomes of a loose write. */
@@ -57,11 +60,14 @@ static inline int crash_log_length(const struct crash_log *log)
 /* How many entries there were when the logs had these lengths. */
 int crash_log_at(const struct crash_log *log, const int64_t *lengths);
 
-/* Is entry @i a flush, so that nothing before it is loose after it? */
-bool crash_log_is_flush(const struct crash_log *log, int i);
+/* Does a flush end with entry @i, so that less is loose after it? */
+bool crash_log_is_flushed(const struct crash_log *log, int i);
 
 /* Moves the cut forward to @cut. */
 void crash_log_cut(struct crash_log *log, int cut);
+
+/* Was loose write @i in flight? */
+bool crash_log_in_flight(const struct crash_log *log, guint i);
 
 /* Writes the files as the crash leaves them: @fates are those of loose
  * writes, in order. */

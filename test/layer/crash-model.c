@@ -247,7 +247,7 @@ const GPtrArray *model_expect(const struct model *m, int cut,
     for (; end < m->changes->len; end++) {
         const struct change *c = &g_array_index(m->changes, struct change, end);
 
-        if (c->begin.entry >= cut) {
+        if (c->begin.entry > cut) {
             break;
         }
         right_size = right_size || sectors == c->sectors;

@@ -3,8 +3,8 @@
  * qcow2: crashes.
  *
  * Random histories are written to images through a write log.  Cutting the log
- * anywhere, and losing or tearing any of the writes since the last flush
- * before that, gives what a crash could leave: an image that, if it says that
+ * anywhere, and losing or tearing any of the writes that no flush had covered
+ * by then, or that were in flight, gives what a crash could leave: an image that, if it says that
  * it is dirty, can be repaired, whose reference counts may be too high but
  * with which nothing else is wrong; on which what had been flushed is there,
  * and what had not is old or new.
@@ -60,7 +60,7 @@ static const struct kind kinds[] = {
 
 static const char *const crashed_names[CRASH_FILES] = {"c.qcow2", "c.raw"};
 
-static int n_crashes;
+static int n_crashes, n_in_flight; /* with writes in flight */
 static int percent = 100;
 
 /* -- Calls --------------------------------------------------------------- */
@@ -244,6 +244,12 @@ static void crash(struct history *h, struct crash_log *log,
         return;
     }
     crash_log_crash(log, fates, crashed_names);
+    for (guint i = 0; i < log->loose->len; i++) {
+        if (crash_log_in_flight(log, i)) {
+            n_in_flight++;
+            break;
+        }
+    }
     look(h, log);
 }
 
@@ -282,22 +288,40 @@ static void crash_randomly(struct history *h, struct crash_log *log)
     }
 }
 
-/* Every prefix; and where most is loose, before each flush: writes lost
+/* All that was complete is there and nothing of what was in flight; nothing and
+ * all; all and some. */
+static void crash_plainly(struct history *h, struct crash_log *log)
+{
+    static const enum crash_fate fates[][2] = {
+        {CRASH_KEPT, CRASH_LOST},
+        {CRASH_LOST, CRASH_KEPT},
+        {CRASH_KEPT, CRASH_TORN},
+    };
+    guint n = log->loose->len;
+    g_autofree enum crash_fate *all = g_new(enum crash_fate, n + 1);
+    bool in_flight = false;
+
+    for (size_t k = 0; k < (in_flight ? G_N_ELEMENTS(fates) : 1); k++) {
+        for (guint i = 0; i < n; i++) {
+            bool flies = crash_log_in_flight(log, i);
+
+            all[i] = fates[k][flies];
+            in_flight = in_flight || flies;
+        }
+        crash(h, log, all);
+    }
+}
+
+/* Every prefix; and where most is loose, before each flush ends: writes lost
  * alone, writes alone there, and random subsets. */
 static void crash_everywhere(struct history *h, struct crash_log *log)
 {
     int end = crash_log_length(log);
 
     for (int cut = 0; cut <= end; cut++) {
-        g_autofree enum crash_fate *all = NULL;
-
         crash_log_cut(log, cut);
-        all = g_new(enum crash_fate, log->loose->len + 1);
-        for (guint i = 0; i < log->loose->len; i++) {
-            all[i] = CRASH_KEPT;
-        }
-        crash(h, log, all);
-        if (cut == end || crash_log_is_flush(log, cut)) {
+        crash_plainly(h, log);
+        if (cut == end || crash_log_is_flushed(log, cut)) {
             crash_each(h, log, CRASH_LOST, CRASH_KEPT);
             crash_each(h, log, CRASH_KEPT, CRASH_LOST);
             crash_randomly(h, log);
@@ -331,8 +355,10 @@ static void test_kind(gconstpointer opaque)
 
 static void test_number(void)
 {
-    g_test_message("%d crashes", n_crashes);
+    g_test_message("%d crashes, %d with writes in flight", n_crashes,
+                   n_in_flight);
     g_assert_cmpint(n_crashes, >=, MIN_CRASHES * percent / 100);
+    g_assert_cmpint(n_in_flight, >=, MIN_CRASHES / 20 * percent / 100);
 }
 
 /* Repairs tell what they find. */

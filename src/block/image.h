@@ -73,6 +73,23 @@ struct image_snapshot {
 /* Frees what @s owns; for g_array_set_clear_func(). */
 void image_snapshot_clear(struct image_snapshot *s);
 
+/* A record, kept in an image, of which parts of its disk were written to. */
+struct image_bitmap {
+    char *name;          /* owned */
+    int64_t granularity; /* bytes of the disk for each bit */
+    bool enabled;        /* it records */
+    bool usable;         /* if not, it can only be removed */
+};
+/* Frees what @b owns; for g_array_set_clear_func(). */
+void image_bitmap_clear(struct image_bitmap *b);
+
+enum image_bitmap_change {
+    IMAGE_BITMAP_REMOVE,
+    IMAGE_BITMAP_CLEAR, /* of all bits */
+    IMAGE_BITMAP_ENABLE,
+    IMAGE_BITMAP_DISABLE,
+};
+
 struct image_info {
     int64_t cluster_size;    /* 0: none */
     int64_t vm_state_offset; /* where the VM state would begin; 0: nowhere */
@@ -139,6 +156,24 @@ struct image_ops {
     /* Shows the data of a snapshot instead of the newest, read-only. */
     int (*co_snapshot_load)(struct node *node, const char *id, GError **err)
         co_fn_ptr;
+
+    /* Bitmaps.  Changes take effect with co_bitmap_store(), all at once, or
+     * when the node is closed.  *@ret is an array of struct image_bitmap. */
+    int (*co_bitmap_list)(struct node *node, GArray **ret, GError **err)
+        co_fn_ptr;
+    /* @granularity 0: what suits the format. */
+    int (*co_bitmap_add)(struct node *node, const char *name,
+                         int64_t granularity, bool enabled, GError **err)
+        co_fn_ptr;
+    int (*co_bitmap_change)(struct node *node, const char *name,
+                            enum image_bitmap_change what, GError **err)
+        co_fn_ptr;
+    /* Adds the bits of another bitmap, of @node or of another node @src of the
+     * same driver. */
+    int (*co_bitmap_merge)(struct node *node, const char *name,
+                           struct node *src, const char *src_name, GError **err)
+        co_fn_ptr;
+    int (*co_bitmap_store)(struct node *node, GError **err) co_fn_ptr;
 };
 
 #endif /* BLOCK_IMAGE_H */

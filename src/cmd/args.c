@@ -66,11 +66,14 @@ static const struct arg *find_arg(const struct arg_syntax *syntax, int c)
 
 static void store(const struct arg *a, const char *value)
 {
+    if (a->order) {
+        g_ptr_array_add(a->order, (char *)(gsize)a->name);
+    }
     if (a->flag) {
         *a->flag = true;
     } else if (a->list) {
         g_ptr_array_add(a->list, (char *)(gsize)value);
-    } else {
+    } else if (a->text) {
         *a->text = value;
     }
 }

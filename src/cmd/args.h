@@ -18,10 +18,13 @@ struct arg {
     const char *name;  /* the long form; NULL: none */
     const char *value; /* what --help calls its value; NULL: it has none */
     const char *help;  /* NULL: not shown */
-    /* Where to put it, one of these. */
+    /* Where to put it: one of these. */
     bool *flag;
     const char **text;
     GPtrArray *list; /* receives const char *, one per use */
+    /* Beside these or alone: receives the name, one per use.  For options
+     * whose order counts. */
+    GPtrArray *order;
 };
 
 struct arg_syntax {

@@ -20,6 +20,7 @@
 #include "cmd/img-options.h"
 #include "cmd/img.h"
 #include "cmd/progress.h"
+#include "tool/bitmap.h"
 #include "tool/convert.h"
 #include "tool/create.h"
 #include "tool/crew.h"
@@ -34,7 +35,7 @@ struct convert_cmd {
     const char *target_cache, *source_cache, *sparse, *rate, *workers;
     char *options; /* owned */
     bool compress, progress, no_create, out_of_order, copy_range, salvage;
-    bool target_is_zero, target_opts, bitmaps, skip_bitmaps;
+    bool target_is_zero, target_opts, bitmaps;
     char **sources; /* not owned */
     unsigned n_sources;
     const char *target;
@@ -46,6 +47,7 @@ struct convert_cmd {
     struct convert_source inputs[MAX_SOURCES];
     int64_t total;
     struct node *node; /* the target */
+    struct bitmap_copy bitmap_copy;
     bool created;
     bool started; /* something may have been written to it */
     struct crew *crew;
@@ -123,6 +125,34 @@ static int check_same_file(const struct convert_cmd *c)
         }
     }
     return -1;
+}
+
+/* -- Bitmaps ------------------------------------------------------------- */
+
+static void tell_skipped(void *opaque, const char *name)
+{
+    img_warn("bitmap '%s' is not consistent and is left out", name);
+}
+
+/* Finds out what is to be copied.  -1, or the exit status. */
+static int co_fn look_at_bitmaps(struct convert_cmd *c)
+{
+    GError *err = NULL;
+
+    c->bitmap_copy.from = c->inputs[0].node;
+    c->bitmap_copy.skipped = tell_skipped;
+    return bitmap_copy_co_look(&c->bitmap_copy, &err) < 0 ? img_fail(err) : -1;
+}
+
+static int co_fn copy_bitmaps(struct convert_cmd *c, bool filled)
+{
+    GError *err = NULL;
+    int rc;
+
+    c->bitmap_copy.to = c->node;
+    rc = filled ? bitmap_copy_co_fill(&c->bitmap_copy, &err)
+                : bitmap_copy_co_add(&c->bitmap_copy, &err); /* yields */
+    return rc < 0 ? img_fail(err) : -1;
 }
 
 /* -- The target ---------------------------------------------------------- */
@@ -251,6 +281,9 @@ static int co_fn make_target(struct convert_cmd *c)
     if (status < 0) {
         status = look_at_target(c); /* yields */
     }
+    if (status < 0 && c->bitmaps) {
+        status = copy_bitmaps(c, false); /* yields */
+    }
     return status;
 }
 
@@ -304,6 +337,13 @@ static int co_fn copy(struct convert_cmd *c)
     if (r.rc < 0) {
         return explain(c, &r);
     }
+    if (c->bitmaps) {
+        int status = copy_bitmaps(c, true); /* yields */
+
+        if (status >= 0) {
+            return status;
+        }
+    }
     rc = node_co_flush(c->node); /* yields */
     if (rc < 0) {
         return cmd_fail("%s: cannot be flushed: %s", c->target,
@@ -343,6 +383,9 @@ static void convert_entry(void *opaque)
 
     co_assert_role();
     status = open_sources(c); /* yields */
+    if (status < 0 && c->bitmaps) {
+        status = look_at_bitmaps(c); /* yields */
+    }
     if (status < 0) {
         status = make_target(c); /* yields */
     }
@@ -354,6 +397,7 @@ static void convert_entry(void *opaque)
     for (unsigned i = 0; i < c->n_sources; i++) {
         (void)node_co_unref(c->inputs[i].node); /* was only read; yields */
     }
+    bitmap_copy_fini(&c->bitmap_copy);
     c->status = status < 0 ? CMD_OK : status;
 }
 
@@ -362,8 +406,11 @@ static void convert_entry(void *opaque)
 /* What excludes each other.  -1, or the exit status. */
 static int check_options(const struct convert_cmd *c)
 {
-    if (c->bitmaps) {
-        return img_usage("--bitmaps: bitmaps cannot be copied");
+    if (c->bitmaps && c->n_sources > 1) {
+        return img_usage("--bitmaps needs a single input");
+    }
+    if (c->bitmap_copy.skip_broken && !c->bitmaps) {
+        return img_usage("--skip-broken-bitmaps is for --bitmaps");
     }
     if (c->copy_range && (c->sparse || c->compress)) {
         return img_usage("-C excludes -S and -c: what the host copies is not "
@@ -543,8 +590,9 @@ int img_convert(int argc, char **argv)
         {'m', "parallel", "N", "work on so many ranges at once; default 8",
          .text = &c->workers},
         {'W', "oob", NULL, "write out of order", .flag = &c->out_of_order},
-        {0, "bitmaps", NULL, NULL, .flag = &c->bitmaps},
-        {0, "skip-broken-bitmaps", NULL, NULL, .flag = &c->skip_bitmaps},
+        {0, "bitmaps", NULL, "copy the bitmaps, too", .flag = &c->bitmaps},
+        {0, "skip-broken-bitmaps", NULL, "but not those that are inconsistent",
+         .flag = &c->bitmap_copy.skip_broken},
         {'p', "progress", NULL, "show how far it is", .flag = &c->progress},
         IMG_ARG_QUIET(c->common),
         IMG_ARG_OBJECT(c->common),

@@ -33,6 +33,7 @@ static const struct command commands[] = {
     {"commit", "Write what an image changed to its backing file", img_commit},
     {"rebase", "Give an image another backing file", img_rebase},
     {"amend", "Change options of an image", img_amend},
+    {"bitmap", "Change bitmaps, which record what is written", img_bitmap},
     {"bench", "Time reads or writes of an image", img_bench},
 };
 

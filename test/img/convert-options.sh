@@ -156,9 +156,13 @@ ok 'SIGTERM with -n: said to be incomplete' \
     grep -q 'there: is not complete' stopped.err
 ok 'SIGTERM with -n: no cluster is lost' img check -q there
 
-# --bitmaps
-refuses '--bitmaps' 'bitmaps cannot be copied' \
-    img convert --bitmaps -O qcow2 image new
+# --bitmaps (more in bitmap.sh)
+refuses '--bitmaps of raw' 'raw images have no bitmaps' \
+    img convert --bitmaps -f raw -O qcow2 image new
+refuses '--bitmaps of two' 'needs a single input' \
+    img convert --bitmaps -f raw -O qcow2 image image new
+refuses '--skip-broken-bitmaps alone' 'is for --bitmaps' \
+    img convert --skip-broken-bitmaps -f raw -O qcow2 image new
 
 # -p on a terminal: one line that is drawn anew, with rate and time left.
 LC_ALL=C on_terminal 80 "$tmp/bin/coblk-img" convert -p -r 3M data out >bar

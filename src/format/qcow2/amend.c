@@ -13,6 +13,7 @@
 #include <string.h>
 
 #include "base/error.h"
+#include "format/qcow2/bitmaps.h"
 #include "format/qcow2/create.h"
 #include "format/qcow2/qcow2.h"
 #include "format/qcow2/shadow.h"
@@ -110,7 +111,7 @@ static int check_v2(const struct amend *a, GError **err)
     if (h->incompatible & QCOW2_EXTENDED_L2) {
         return refuse_v2(a, "extended L2 entries", err);
     }
-    if (h->bitmaps.n > 0) {
+    if (qcow2_has_bitmaps(a->s)) {
         return refuse_v2(a, "bitmaps; remove them first", err);
     }
     return 0;
@@ -345,6 +346,7 @@ static int co_fn change_header(const struct amend *a)
     if (h->version == 2) {
         h->autoclear = 0;
         h->compatible = 0;
+        memset(&h->bitmaps, 0, sizeof(h->bitmaps)); /* they did not count */
     }
     rc = qcow2_co_write_header(s);         /* yields */
     rc = rc ? rc : node_co_flush(s->file); /* yields */

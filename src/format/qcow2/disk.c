@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "base/log.h"
+#include "format/qcow2/bitmaps.h"
 #include "format/qcow2/qcow2.h"
 
 #define INCOMPATIBLE_OFFSET 72 /* of that field in the header */
@@ -87,9 +88,18 @@ int co_fn qcow2_co_reach(struct qcow2 *s, int64_t end)
 /* Where the file may end: a table at its end is not filled up. */
 static int64_t needed_end(const struct qcow2 *s)
 {
-    int64_t l1_end = s->header.l1_offset + (int64_t)s->header.l1_entries * 8;
+    const struct qcow2_header *h = &s->header;
+    const int64_t ends[] = {
+        h->l1_offset + (int64_t)h->l1_entries * 8,
+        h->bitmaps.directory_offset + h->bitmaps.directory_bytes,
+    };
 
-    return cluster_up(s, l1_end) == s->used_end ? l1_end : s->used_end;
+    for (size_t i = 0; i < G_N_ELEMENTS(ends); i++) {
+        if (cluster_up(s, ends[i]) == s->used_end) {
+            return ends[i];
+        }
+    }
+    return s->used_end;
 }
 
 void co_fn qcow2_co_cut_ahead(struct qcow2 *s)
@@ -141,10 +151,26 @@ int co_fn qcow2_co_switch_header(struct qcow2 *s, const struct qcow2_header *to)
     return rc;
 }
 
+/* Bitmaps that are not known are lost with the first change, as the format
+ * asks of who does not keep them.  @meta held. */
+static int co_fn load_bitmaps(struct qcow2 *s)
+{
+    int rc = qcow2_co_bitmaps_load(s); /* yields */
+
+    if (rc != -EINVAL && rc != -EOPNOTSUPP) {
+        return rc;
+    }
+    log_warning("%s: its bitmaps are %s and lost with this change",
+                node_filename(s->node),
+                rc == -EINVAL ? "damaged" : "of an unknown kind");
+    s->header.autoclear &= ~(uint64_t)QCOW2_BITMAPS;
+    return qcow2_co_bitmaps_load(s); /* none */
+}
+
 /* What the header is to say while the image is being written to. */
 static bool mark_header(struct qcow2 *s)
 {
-    uint64_t autoclear = s->header.autoclear & QCOW2_DATA_FILE_RAW;
+    uint64_t autoclear = s->header.autoclear & QCOW2_KNOWN_AUTOCLEAR;
     uint64_t incompatible = s->header.incompatible;
     bool same;
 
@@ -152,17 +178,25 @@ static bool mark_header(struct qcow2 *s)
         incompatible |= QCOW2_DIRTY;
     }
     same = autoclear == s->header.autoclear &&
-           incompatible == s->header.incompatible;
+           incompatible == s->header.incompatible &&
+           (s->header.bitmaps.n == 0 || (autoclear & QCOW2_BITMAPS));
     s->header.autoclear = autoclear;
     s->header.incompatible = incompatible;
+    if (!(autoclear & QCOW2_BITMAPS)) {
+        memset(&s->header.bitmaps, 0, sizeof(s->header.bitmaps));
+    }
     return !same;
 }
 
 static int co_fn begin_change(struct qcow2 *s)
 {
-    struct qcow2_header old = s->header;
-    int rc = 0;
+    struct qcow2_header old;
+    int rc = load_bitmaps(s); /* yields */
 
+    if (rc < 0) {
+        return rc;
+    }
+    old = s->header;
     /* Tables at the end may be shorter than the sectors we write.  A file that
      * cannot be longer is a device, and long enough. */
     if (!(node_driver(s->file)->traits & DRIVER_GROWS)) {
@@ -175,6 +209,7 @@ static int co_fn begin_change(struct qcow2 *s)
     if (rc < 0) {
         s->header.autoclear = old.autoclear;
         s->header.incompatible = old.incompatible;
+        s->header.bitmaps = old.bitmaps;
     }
     return rc;
 }

@@ -54,4 +54,9 @@ const struct image_ops qcow2_image_ops = {
     .co_snapshot_apply = qcow2_co_snapshot_apply,
     .co_snapshot_delete = qcow2_co_snapshot_delete,
     .co_snapshot_load = qcow2_co_snapshot_load,
+    .co_bitmap_list = qcow2_co_bitmap_list,
+    .co_bitmap_add = qcow2_co_bitmap_add,
+    .co_bitmap_change = qcow2_co_bitmap_change,
+    .co_bitmap_merge = qcow2_co_bitmap_merge,
+    .co_bitmap_store = qcow2_co_bitmap_store,
 };

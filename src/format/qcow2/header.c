@@ -662,6 +662,9 @@ static void write_bitmaps(struct writer *w, const struct qcow2_header *h)
 static void write_extensions(struct writer *w, const struct qcow2_header *h,
                              bool with_names)
 {
+    /* First, so that it is in the same sector as the header: that both change
+     * at once is what storing bitmaps counts on. */
+    write_bitmaps(w, h);
     write_string(w, EXT_BACKING_FORMAT,
                  h->backing_name ? h->backing_format : NULL);
     write_string(w, EXT_DATA_FILE, h->data_file);
@@ -669,7 +672,6 @@ static void write_extensions(struct writer *w, const struct qcow2_header *h,
     if (h->version >= 3 && with_names) {
         write_features(w);
     }
-    write_bitmaps(w, h);
     if (h->extensions) {
         uint8_t *ext = writer_take(w, h->extensions->len);
 

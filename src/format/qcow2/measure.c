@@ -64,6 +64,12 @@ static int co_fn used_bytes(struct node *src, int64_t cluster, int64_t *ret)
     return 0;
 }
 
+static bool can_have_bitmaps(const struct qcow2_header *h, struct node *src)
+{
+    return h->version >= 3 && src && node_driver(src) == &driver_qcow2 &&
+           qcow2_of(src)->header.version >= 3;
+}
+
 static int co_fn measure(const struct qcow2_header *h,
                          enum prealloc_mode prealloc, int64_t bytes,
                          struct node *src, struct image_measure *ret,
@@ -95,9 +101,11 @@ static int co_fn measure(const struct qcow2_header *h,
         !h->data_file) {
         ret->required -= all - min_i64(used, all);
     }
-    /* Told of images that could have some, and they are not copied. */
-    ret->bitmaps = src && node_driver(src) == &driver_qcow2 ? 0 : -1;
-    return 0;
+    ret->bitmaps = -1;
+    return can_have_bitmaps(h, src) /* as both must */
+               ? qcow2_co_bitmaps_measure(qcow2_of(src), h->cluster_bits,
+                                          &ret->bitmaps, err) /* yields */
+               : 0;
 }
 
 int co_fn qcow2_co_measure(struct options *opts, int64_t bytes,

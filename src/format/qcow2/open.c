@@ -8,6 +8,8 @@
 #include <unistd.h>
 
 #include "base/error.h"
+#include "base/log.h"
+#include "format/qcow2/bitmaps.h"
 #include "format/qcow2/qcow2.h"
 #include "format/qcow2/snapshots.h"
 
@@ -327,9 +329,10 @@ static int guard_tables(struct qcow2 *s, bool *clash)
     rc = rc ? rc
             : guard_known(s, h->reftable_offset, s->reftable_n * 8,
                           GUARD_REFTABLE, clash);
-    rc = rc ? rc
-            : guard_known(s, h->bitmaps.directory_offset,
-                          h->bitmaps.directory_bytes, GUARD_BITMAPS, clash);
+    if (rc == 0 && qcow2_has_bitmaps(s)) {
+        rc = guard_known(s, h->bitmaps.directory_offset,
+                         h->bitmaps.directory_bytes, GUARD_BITMAPS, clash);
+    }
     for (int64_t i = 0; i < s->reftable_n && rc == 0; i++) {
         if (s->reftable[i]) {
             rc = guard_known(s, (int64_t)s->reftable[i], s->cluster_size,
@@ -586,6 +589,7 @@ static void release(struct qcow2 *s)
     cache_free(s->l2_cache);
     cache_free(s->refcount_cache);
     guard_free(s->guard);
+    qcow2_bitmaps_free(s->bitmaps);
     qcow2_header_fini(&s->header);
     qcow2_packing_fini(s);
     co_mutex_fini(&s->meta);
@@ -661,7 +665,14 @@ int co_fn qcow2_co_open(struct node *node, struct options *opts, GError **err)
  * marked dirty. */
 static void co_fn finish_writing(struct qcow2 *s)
 {
-    int rc = qcow2_co_flush_all(s); /* yields */
+    int rc = qcow2_co_bitmaps_store(s); /* yields */
+
+    if (rc < 0) {
+        log_error("%s: cannot store its bitmaps: %s; those that are enabled "
+                  "can only be removed now",
+                  node_filename(s->node), g_strerror(-rc));
+    }
+    rc = qcow2_co_flush_all(s); /* yields */
 
     qcow2_co_cut_ahead(s); /* yields */
     if (rc == 0 && s->lazy && (s->header.incompatible & QCOW2_DIRTY)) {

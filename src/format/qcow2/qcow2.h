@@ -11,8 +11,10 @@
  * and L2 tables: from guest to host), writeback.c (in which order metadata
  * reach the disk).  Requests: read.c, write.c, zero.c (zeroes and discard),
  * packed.c (compressed clusters), vm_state.c, status.c.  Images as a whole:
- * open.c, create.c, resize.c, change.c, info.c, bitmaps.c, measure.c, check.c, amend.c,
- * snapshots.c (their table) and snapshot.c; with what these need: counts.c
+ * open.c, create.c, resize.c, change.c, info.c, measure.c, check.c, amend.c,
+ * snapshots.c (their table) and snapshot.c, bitmaps.c (which parts of the disk
+ * were written to), bitmap_store.c and bitmap_ops.c; with what these need:
+ * bitmap_dir.c (their directory), bitmap_bits.c (in memory), counts.c
  * (numbers per cluster), recount.c (a new refcount structure), shadow.c (many
  * tables at one moment).
  *
@@ -80,6 +82,7 @@
 #include "loop/sync.h"
 
 struct guard;
+struct qcow2_bitmaps;
 
 /* The L1 table in memory.  Readers take the pointer and look; a longer one
  * replaces it, and the old one stays until the node is closed. */
@@ -143,12 +146,13 @@ struct qcow2 {
 
     /* -- Under @meta */
     struct co_mutex meta;
-    struct qcow2_header header; /* as on disk */
-    int64_t free_hint;          /* no cluster below is free */
-    int64_t used_end;           /* clusters from here on were never used */
-    bool fresh_is_zero;         /* and those read as zeroes */
-    int64_t reached;            /* what the file was last made to reach */
-    int64_t packed_next;        /* where compressed data go next; 0: nowhere */
+    struct qcow2_header header;    /* as on disk */
+    struct qcow2_bitmaps *bitmaps; /* NULL: not loaded; see bitmaps.h */
+    int64_t free_hint;             /* no cluster below is free */
+    int64_t used_end;              /* clusters from here on were never used */
+    bool fresh_is_zero;            /* and those read as zeroes */
+    int64_t reached;               /* what the file was last made to reach */
+    int64_t packed_next; /* where compressed data go next; 0: nowhere */
 
     /* -- Changed under @meta, read under @l1_lock or atomically */
     pthread_mutex_t l1_lock;
@@ -521,15 +525,30 @@ int co_fn qcow2_co_truncate(struct node *node, int64_t length,
                             GError **err);
 int co_fn qcow2_co_info(struct node *node, struct image_info *ret);
 int co_fn qcow2_co_info_json(struct node *node, struct json *out, GError **err);
-/* bitmaps.c: adds the array "bitmaps", if there are any. */
+/* bitmap_ops.c: adds the array "bitmaps", if there are any. */
 nodiscard int co_fn qcow2_co_bitmaps_json(struct qcow2 *s, struct json *out,
                                           GError **err);
+/* How many bytes they would take in an image of other clusters. */
+nodiscard int co_fn qcow2_co_bitmaps_measure(struct qcow2 *s,
+                                             unsigned cluster_bits,
+                                             int64_t *ret, GError **err);
 int co_fn qcow2_co_change_backing(struct node *node, const char *filename,
                                   const char *format, GError **err);
 int co_fn qcow2_co_make_empty(struct node *node);
 int co_fn qcow2_co_amend(struct node *node, struct options *opts, bool force,
                          image_progress_fn *progress, void *opaque,
                          GError **err);
+
+/* Bitmaps (bitmap_ops.c). */
+int co_fn qcow2_co_bitmap_list(struct node *node, GArray **ret, GError **err);
+int co_fn qcow2_co_bitmap_add(struct node *node, const char *name,
+                              int64_t granularity, bool enabled, GError **err);
+int co_fn qcow2_co_bitmap_change(struct node *node, const char *name,
+                                 enum image_bitmap_change what, GError **err);
+int co_fn qcow2_co_bitmap_merge(struct node *node, const char *name,
+                                struct node *src, const char *src_name,
+                                GError **err);
+int co_fn qcow2_co_bitmap_store(struct node *node, GError **err);
 
 /* Snapshots (snapshot.c). */
 int co_fn qcow2_co_snapshot_list(struct node *node, GArray **ret);

@@ -15,6 +15,7 @@
 #include <string.h>
 
 #include "base/error.h"
+#include "format/qcow2/bitmaps.h"
 #include "format/qcow2/qcow2.h"
 
 #define SECTOR 512
@@ -410,12 +411,6 @@ static int check_resize(struct qcow2 *s, int64_t length, GError **err)
                          "same size; amend it to compat=1.1 first",
                          filename);
     }
-    if (s->header.bitmaps.n > 0) {
-        return error_set(err, -EOPNOTSUPP,
-                         "%s: has bitmaps, which cannot be resized; remove "
-                         "them first",
-                         filename);
-    }
     return 0;
 }
 
@@ -453,6 +448,10 @@ int co_fn qcow2_co_truncate(struct node *node, int64_t length,
     if (rc < 0) {
         return error_set_errno(err, rc, "%s", node_filename(node));
     }
+    rc = qcow2_co_bitmaps_begin_resize(s, length, err); /* yields */
+    if (rc < 0) {
+        return rc;
+    }
     if (s->data_raw && prealloc == PREALLOC_OFF) {
         prealloc = PREALLOC_METADATA; /* all of it is seen in that file */
     }
@@ -460,6 +459,9 @@ int co_fn qcow2_co_truncate(struct node *node, int64_t length,
                       : shrink(s, length, err); /* yields */
     rc = rc ? rc : set_size(s, length, err);    /* yields */
     qcow2_place_vm_state(s, s->header.size);
+    if (rc == 0) {
+        qcow2_bitmaps_resized(s);
+    }
     if (rc == 0 && length < old) {
         (void)!qcow2_co_cut_file(s); /* yields */
     }

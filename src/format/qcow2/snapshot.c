@@ -19,6 +19,7 @@
 #include <string.h>
 
 #include "base/error.h"
+#include "format/qcow2/bitmaps.h"
 #include "format/qcow2/qcow2.h"
 #include "format/qcow2/shadow.h"
 #include "format/qcow2/snapshots.h"
@@ -496,8 +497,15 @@ int co_fn qcow2_co_snapshot_apply(struct node *node, const char *id,
                                   GError **err)
 {
     struct turn t;
-    int rc = turn_begin(&t, qcow2_of(node), err); /* yields */
+    int rc;
 
+    if (qcow2_has_bitmaps(qcow2_of(node))) {
+        return error_set(err, -EBUSY,
+                         "%s: has bitmaps, which cannot go back with it; "
+                         "remove them first",
+                         node_filename(node));
+    }
+    rc = turn_begin(&t, qcow2_of(node), err); /* yields */
     if (rc < 0) {
         return rc;
     }

@@ -19,6 +19,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "format/qcow2/bitmaps.h"
 #include "format/qcow2/fan.h"
 #include "format/qcow2/qcow2.h"
 
@@ -500,6 +501,7 @@ int co_fn qcow2_co_pwritev(struct node *node, int64_t offset,
     struct qcow2 *s = qcow2_of(node);
     int rc = qcow2_co_begin_change(s); /* yields */
 
+    rc = rc ? rc : qcow2_co_record(s, offset, src->bytes); /* yields */
     if (rc < 0) {
         return rc;
     }

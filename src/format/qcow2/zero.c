@@ -10,6 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "format/qcow2/bitmaps.h"
 #include "format/qcow2/qcow2.h"
 
 /* Most zeroes that are written at once where they have to be. */
@@ -424,6 +425,7 @@ int co_fn qcow2_co_pwrite_zeroes(struct node *node, int64_t offset,
     struct qcow2 *s = qcow2_of(node);
     int rc = qcow2_co_begin_change(s); /* yields */
 
+    rc = rc ? rc : qcow2_co_record(s, offset, bytes);      /* yields */
     rc = rc ? rc : qcow2_co_zero(s, offset, bytes, flags); /* yields */
     if (rc == 0 && qcow2_has_many_frees(s)) {
         rc = qcow2_co_settle(s); /* yields */
@@ -455,6 +457,7 @@ int co_fn qcow2_co_pdiscard(struct node *node, int64_t offset, int64_t bytes)
     struct qcow2 *s = qcow2_of(node);
     int rc = qcow2_co_begin_change(s); /* yields */
 
+    rc = rc ? rc : qcow2_co_record(s, offset, bytes); /* yields */
     /* What a raw data file has, others see: it says what is there. */
     if (rc == 0 && !s->data_raw) {
         rc = wipe(s, offset, cluster_up(s, bytes), WIPE_DISCARD,

@@ -266,6 +266,27 @@ static int check_added(const struct io_image *image,
                      check.wrong);
 }
 
+/* Options of which one that is given anew replaces all that were given before:
+ * the old ones and the new one need not go together. */
+static const char *const groups[][4] = {
+    {"cache-size", "l2-cache-size", "refcount-cache-size", NULL},
+    {"overlap-check", "overlap-check.template", NULL},
+};
+
+static void drop_replaced(struct options *given, const struct options *added)
+{
+    for (size_t i = 0; i < G_N_ELEMENTS(groups); i++) {
+        bool any = false;
+
+        for (int k = 0; groups[i][k]; k++) {
+            any = any || options_peek(added, groups[i][k]);
+        }
+        for (int k = 0; any && groups[i][k]; k++) {
+            g_free(options_take(given, groups[i][k]));
+        }
+    }
+}
+
 /* Changes @how as @change says. */
 static int how_change(struct io_how *how, const struct io_change *change,
                       GError **err)
@@ -285,6 +306,7 @@ static int how_change(struct io_how *how, const struct io_change *change,
             return -EINVAL;
         }
     }
+    drop_replaced(given, change->added);
     options_merge(given, change->added);
     return 0;
 }

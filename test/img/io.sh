@@ -124,6 +124,9 @@ same_io -f raw -c 'reopen -r' -c 'write 0 1' -c 'reopen -w' -c 'write -P 1 0 1' 
     -c 'reopen -c none' -c 'write -P 2 1 1' -c 'reopen -o size=512' -c length \
     t.raw
 same_io -f qcow2 -C -c 'read 0 4k' -c map top.qcow2
+same_io -f qcow2 -c 'reopen -o cache-size=1M,l2-cache-size=64k' \
+    -c 'reopen -o refcount-cache-size=128k' -c 'reopen -o overlap-check=all' \
+    -c 'reopen -o overlap-check.template=none' -c 'read 0 4k' q.qcow2
 for wrong in nothing '-f nothing t.raw' '-t nothing t.raw' '-d nothing t.raw' \
     '-i nothing t.raw' '--nothing' 't.raw q.qcow2' \
     '--image-opts -f raw driver=raw'; do

@@ -179,6 +179,40 @@ static void test_recent_stays(void)
     rig_close_cache(&r);
 }
 
+/* Of what is not used between two calls nothing stays but what is changed. */
+static void unused_entry(void *opaque)
+{
+    struct rig *r = opaque;
+
+    co_assert_role();
+    use(r, 0, false);
+    use(r, 1, false);
+    use(r, 2, true);
+    cache_drop_unused(r->cache);
+    g_assert_cmpint(cache_bytes(r->cache), ==, place(3));
+    use(r, 1, false);
+    cache_drop_unused(r->cache);
+    g_assert_cmpint(cache_bytes(r->cache), ==, place(2));
+    g_assert_true(is_cached(r, 1)); /* used by this look */
+    cache_drop_unused(r->cache);
+    g_assert_true(is_cached(r, 1));
+    g_assert_true(is_cached(r, 2));
+    g_assert_cmpint(write_all(r), ==, 0);
+    cache_drop_unused(r->cache);
+    cache_drop_unused(r->cache);
+    g_assert_cmpint(cache_bytes(r->cache), ==, 0);
+}
+
+static void test_unused(void)
+{
+    struct rig r;
+
+    rig_open_cache(&r);
+    rig_run(unused_entry, &r);
+    expect_on_disk(2, 1);
+    rig_close_cache(&r);
+}
+
 /* One that is changed or in use is not dropped; if it cannot be written, the
  * cache gets too large rather than forget it. */
 static void kept_entry(void *opaque)
@@ -253,6 +287,7 @@ int main(int argc, char **argv)
     g_test_add_func("/qcow2-cache/bounded", test_bounded);
     g_test_add_func("/qcow2-cache/dirty-bounded", test_dirty_bounded);
     g_test_add_func("/qcow2-cache/recent-stays", test_recent_stays);
+    g_test_add_func("/qcow2-cache/unused", test_unused);
     g_test_add_func("/qcow2-cache/kept", test_kept);
     g_test_add_func("/qcow2-cache/picture", test_picture);
     rc = g_test_run();

@@ -500,6 +500,42 @@ static void test_allocate_over_metadata(void)
     (void)rig_close(node);
 }
 
+static const struct {
+    const char *options, *words; /* of the message */
+} bad_open_options[] = {
+    {"overlap-check=some", "none, constant, cached, all"},
+    {"overlap-check.template=some", "none, constant, cached, all"},
+    {"overlap-check=constant,overlap-check.template=all", "leave one out"},
+    {"overlap-check.active-l2=perhaps", "overlap-check.active-l2=perhaps"},
+    {"cache-clean-interval=-1", "cache-clean-interval=-1"},
+    {"cache-size=1M,l2-cache-size=2M", "larger cache-size"},
+    {"cache-size=1M,l2-cache-size=64k,refcount-cache-size=64k", "two of them"},
+    {"l2-cache-entry-size=33k", "power of two"},
+    {"refcount-cache-size=256T", "too large"},
+};
+
+static void test_bad_open_options(gconstpointer opaque)
+{
+    size_t i = GPOINTER_TO_SIZE(opaque);
+    g_autofree char *message = NULL;
+
+    rig_create("o.qcow2", DISK, "");
+    message = rig_open_error("o.qcow2", bad_open_options[i].options, NODE_RDWR);
+    expect_words(message, bad_open_options[i].words);
+}
+
+/* Also for an image that nobody uses for so long. */
+static void test_clean_interval(void)
+{
+    struct node *node;
+
+    rig_create("o.qcow2", DISK, "");
+    node = rig_open("o.qcow2", "cache-clean-interval=1000", NODE_RDWR);
+    g_assert_cmpint(rig_write(node, 0, 100, 2, 0), ==, 0);
+    g_assert_cmpint(rig_close(node), ==, 0);
+    rig_check("o.qcow2");
+}
+
 /* -- Describing ---------------------------------------------------------- */
 
 struct description {
@@ -594,6 +630,13 @@ int main(int argc, char **argv)
         g_test_add_data_func(name, GINT_TO_POINTER(place),
                              test_write_over_metadata);
     }
+    for (size_t i = 0; i < G_N_ELEMENTS(bad_open_options); i++) {
+        g_autofree char *name = g_strdup_printf("/qcow2-open/bad-option/%s",
+                                                bad_open_options[i].options);
+
+        g_test_add_data_func(name, GSIZE_TO_POINTER(i), test_bad_open_options);
+    }
+    g_test_add_func("/qcow2-open/clean-interval", test_clean_interval);
     g_test_add_func("/qcow2-open/too-large", test_create_too_large);
     g_test_add_func("/qcow2-open/long-name", test_create_name_too_long);
     g_test_add_func("/qcow2-open/size-of-backing",

@@ -7,10 +7,12 @@
  * on snapshots.  The seed is printed; --seed=R… repeats one.
  */
 #include <errno.h>
+#include <glib/gstdio.h>
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/endian.h"
 #include "block/driver.h"
 #include "format/qcow2/driver.h"
 #include "qcow2-rig.h"
@@ -378,6 +380,70 @@ static void test_machine_state_stays(void)
                     ==, 0);
 }
 
+/* -- Tables of a snapshot that count as free ----------------------------- */
+
+static uint64_t be64_at(FILE *f, uint64_t offset)
+{
+    uint8_t buf[8];
+
+    g_assert_cmpint(fseek(f, (long)offset, SEEK_SET), ==, 0);
+    g_assert_cmpuint(fread(buf, 1, sizeof(buf), f), ==, sizeof(buf));
+    return load_be64(buf);
+}
+
+/* Lets the first L2 table of the only snapshot count 0. */
+static void uncount_table(const char *name)
+{
+    const uint64_t cluster = 64 * KiB;
+    g_autofree char *path = rig_path(name);
+    FILE *f = g_fopen(path, "r+b");
+    uint64_t l1, l2, block;
+
+    g_assert_nonnull(f);
+    l1 = be64_at(f, be64_at(f, 64)); /* where the snapshot table begins */
+    l2 = be64_at(f, l1);
+    block = be64_at(f, be64_at(f, 48)); /* the refcount table */
+    g_assert_cmpuint(l2 % cluster, ==, 0);
+    g_assert_cmpint(fseek(f, (long)(block + l2 / cluster * 2), SEEK_SET), ==,
+                    0);
+    g_assert_cmpuint(fwrite("\0\0", 1, 2, f), ==, 2);
+    g_assert_cmpint(fclose(f), ==, 0);
+}
+
+/* Opens an image of which an L2 table that only its snapshot has counts 0, and
+ * writes until that would be taken. */
+static int write_over_table(const char *text)
+{
+    struct node *node;
+    int rc = 0;
+
+    rig_create("over.qcow2", 4 * MiB, "");
+    node = rig_open("over.qcow2", NULL, NODE_RDWR);
+    g_assert_cmpint(rig_write(node, 0, 512, 1, 0), ==, 0);
+    change(node, create_fn(), "old");
+    g_assert_cmpint(rig_write(node, 0, 512, 2, 0), ==, 0);
+    g_assert_cmpint(rig_close(node), ==, 0);
+    uncount_table("over.qcow2");
+
+    node = rig_open("over.qcow2", text, NODE_RDWR);
+    for (int64_t at = 64 * KiB; at < 4 * MiB && rc == 0; at += 64 * KiB) {
+        rc = rig_write(node, at, 64 * KiB, 3, 0);
+    }
+    (void)rig_close(node);
+    return rc;
+}
+
+static void test_tables_are_guarded(void)
+{
+    g_assert_cmpint(write_over_table("overlap-check=all"), ==, -EIO);
+    g_assert_cmpint(write_over_table("overlap-check.template=all"), ==, -EIO);
+    g_assert_cmpint(write_over_table("overlap-check.inactive-l2=on"), ==, -EIO);
+    g_assert_cmpint(write_over_table("overlap-check=cached"), ==, 0);
+    g_assert_cmpint(
+        write_over_table("overlap-check=all,overlap-check.inactive-l2=off"), ==,
+        0);
+}
+
 int main(int argc, char **argv)
 {
     int rc;
@@ -397,6 +463,7 @@ int main(int argc, char **argv)
     g_test_add_func("/qcow2-snapshot/id-or-name",
                     test_an_id_goes_before_a_name);
     g_test_add_func("/qcow2-snapshot/refused", test_what_cannot_be_is_refused);
+    g_test_add_func("/qcow2-snapshot/guarded", test_tables_are_guarded);
     g_test_add_func("/qcow2-snapshot/machine-state", test_machine_state_stays);
     rc = g_test_run();
     rig_fini();

@@ -156,8 +156,12 @@ static int co_fn check_v2_snapshot(const struct amend *a,
     int rc = 0;
 
     if (qcow2_snapshot_bad_l1(a->s, sn)) {
-        why = "is damaged";
-    } else if (sn->info.disk_bytes != a->size) {
+        return error_set(err, -EINVAL,
+                         "%s: cannot have compat=0.10, for its snapshot '%s' "
+                         "is damaged; convert it instead",
+                         filename, sn->info.name);
+    }
+    if (sn->info.disk_bytes != a->size) {
         why = "has a disk of another size";
     } else if (sn->info.vm_state_bytes > UINT32_MAX) {
         why = "has too large a machine state";

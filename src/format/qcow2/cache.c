@@ -30,6 +30,7 @@ struct slice {
     uint8_t *data;
     uint8_t *writing; /* what is being written; may be @data; or NULL */
     unsigned pins;
+    uint64_t used_in; /* the shard's period when it was used last */
     bool loading;
     bool dirty;
     bool gone;   /* no longer in its bucket: freed with the last pin */
@@ -43,6 +44,7 @@ struct shard {
     struct slice **buckets;
     struct list idle;  /* struct slice that can be dropped, oldest first */
     struct list dirty; /* struct slice to be written */
+    uint64_t period;   /* calls of cache_drop_unused() */
     int64_t n;
 };
 
@@ -134,6 +136,7 @@ static void slice_unpin(struct slice *sl)
         slice_free(sl);
     } else if (!sl->dirty) {
         list_add_tail(&sl->shard->idle, &sl->link);
+        sl->used_in = sl->shard->period;
     }
 }
 
@@ -247,6 +250,7 @@ struct slice *cache_find_locked(struct cache *c, int64_t offset)
     if (sl->pins == 0 && !sl->dirty) {
         list_del(&sl->link); /* used last */
         list_add_tail(&sh->idle, &sl->link);
+        sl->used_in = sh->period;
     }
     return sl;
 }
@@ -636,16 +640,18 @@ void cache_clear(struct cache *c)
     }
 }
 
-void cache_shrink(struct cache *c)
+void cache_drop_unused(struct cache *c)
 {
     for (unsigned i = 0; i < c->n_shards; i++) {
         struct shard *sh = &c->shards[i];
         struct slice *sl;
 
         pthread_mutex_lock(&sh->lock);
-        while ((sl = list_first(&sh->idle, struct slice, link))) {
+        while ((sl = list_first(&sh->idle, struct slice, link)) &&
+               sl->used_in < sh->period) {
             slice_remove(sl);
         }
+        sh->period++;
         pthread_mutex_unlock(&sh->lock);
     }
 }

@@ -99,8 +99,9 @@ void cache_uncapture(struct cache *c, struct capture *cap);
 void cache_forget(struct cache *c, int64_t offset, int64_t bytes);
 /* Forgets all slices, dirty or not; none may be in use or captured. */
 void cache_clear(struct cache *c);
-/* Forgets all slices that are neither dirty nor in use. */
-void cache_shrink(struct cache *c);
+/* Forgets all slices that were not used since the last call, and are not
+ * dirty. */
+void cache_drop_unused(struct cache *c);
 
 /* Bytes of memory that slices take now. */
 int64_t cache_bytes(struct cache *c);

@@ -199,6 +199,7 @@ const char *guard_name(int what)
         "a refcount block",
         "the snapshot table",
         "the L1 table of a snapshot",
+        "an L2 table of a snapshot",
         "the bitmap directory",
         "metadata",
     };

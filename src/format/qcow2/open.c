@@ -2,6 +2,7 @@
 /*
  * open: from a file to a node, and back.
  */
+#include <assert.h>
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
@@ -27,6 +28,7 @@ struct open_options {
     bool lazy, lazy_given;
     bool pass[QCOW2_FREE_WHYS];
     unsigned guarded;
+    int64_t clean_interval; /* seconds; 0: never */
 };
 
 static int take_cache_size(struct options *opts, const char *key, int64_t *ret,
@@ -67,10 +69,33 @@ static int take_sizes(struct options *opts, struct open_options *o,
     return 0;
 }
 
+/* Takes overlap-check, which has two names; neither: cached. */
+static int take_template(struct options *opts, int *ret, GError **err)
+{
+    static const char *const names[] = {"none", "constant", "cached", "all",
+                                        NULL};
+    int one = 2, other = 2;
+    int rc = options_take_enum(opts, "overlap-check", names, &one, err);
+    int rc2 = rc < 0 ? 0
+                     : options_take_enum(opts, "overlap-check.template", names,
+                                         &other, err);
+
+    if (rc < 0 || rc2 < 0) {
+        return -EINVAL;
+    }
+    if (rc > 0 && rc2 > 0 && one != other) {
+        return error_set(err, -EINVAL,
+                         "overlap-check=%s and overlap-check.template=%s say "
+                         "the same thing differently; leave one out",
+                         names[one], names[other]);
+    }
+    *ret = rc > 0 ? one : other;
+    return 0;
+}
+
 /* Which metadata are guarded against being overwritten. */
 static int take_guard(struct options *opts, unsigned *ret, GError **err)
 {
-    static const char *const templates[] = {"none", "constant", "cached", NULL};
     static const struct {
         const char *key;
         enum guard_what what;
@@ -84,14 +109,12 @@ static int take_guard(struct options *opts, unsigned *ret, GError **err)
         {"overlap-check.active-l2", GUARD_L2, 2},
         {"overlap-check.refcount-block", GUARD_REFBLOCK, 2},
         {"overlap-check.inactive-l1", GUARD_OLD_L1, 2},
+        {"overlap-check.inactive-l2", GUARD_OLD_L2, 3},
     };
-    int template = 2;
+    int template = 0;
 
     *ret = 0;
-    if (options_take_enum(opts, "overlap-check", templates, &template, err) <
-            0 ||
-        options_take_enum(opts, "overlap-check.template", templates, &template,
-                          err) < 0) {
+    if (take_template(opts, &template, err) < 0) {
         return -EINVAL;
     }
     for (size_t i = 0; i < G_N_ELEMENTS(parts); i++) {
@@ -112,6 +135,10 @@ static int take_options(struct node *node, struct options *opts,
     int rc = take_sizes(opts, o, err);
 
     rc = rc ? rc : take_guard(opts, &o->guarded, err);
+    if (rc == 0 && options_take_int(opts, "cache-clean-interval", 0, INT32_MAX,
+                                    &o->clean_interval, err) < 0) {
+        rc = -EINVAL;
+    }
     o->pass[QCOW2_FREE_REQUEST] = unmap;
     o->pass[QCOW2_FREE_SNAPSHOT] = true;
     o->pass[QCOW2_FREE_OTHER] = false;
@@ -286,6 +313,33 @@ static int make_caches(struct qcow2 *s, const struct open_options *o,
     return 0;
 }
 
+/* Forgets now and then what nobody needs. */
+static void clean_caches(void *opaque)
+{
+    struct qcow2 *s = opaque;
+
+    cache_drop_unused(s->l2_cache);
+    cache_drop_unused(s->refcount_cache);
+    loop_timer_arm(&s->clean_timer, loop_now() + s->clean_interval);
+}
+
+static void start_cleaning(struct qcow2 *s, int64_t seconds)
+{
+    s->clean_interval = seconds * INT64_C(1000000000);
+    if (seconds > 0) {
+        loop_timer_init(&s->clean_timer, loop_current(), clean_caches, s);
+        loop_timer_arm(&s->clean_timer, loop_now() + s->clean_interval);
+    }
+}
+
+static void stop_cleaning(struct qcow2 *s)
+{
+    if (s->clean_interval > 0) {
+        assert(s->clean_timer.loop == loop_current());
+        loop_timer_cancel(&s->clean_timer);
+    }
+}
+
 /* -- Metadata for writing ------------------------------------------------ */
 
 /* Counts the tables that the guard will have to hold, about. */
@@ -349,9 +403,30 @@ static int guard_tables(struct qcow2 *s, bool *clash)
     return rc;
 }
 
-/* The snapshot table, and the L1 table of each snapshot that has one. */
-static int guard_snapshots(struct qcow2 *s, const struct qcow2_snapshots *t,
-                           bool *clash)
+/* The L2 tables of a snapshot.  Most are those of others as well, and are
+ * guarded as such. */
+static int co_fn guard_old_tables(struct qcow2 *s,
+                                  const struct qcow2_snapshot *sn)
+{
+    int64_t bytes = (int64_t)sn->l1_entries * 8;
+    uint64_t *l1 = malloc((size_t)max_i64(bytes, 8));
+    int rc = l1 ? qcow2_co_read_table(s, sn->l1_offset, l1, bytes) : -ENOMEM;
+
+    for (uint32_t i = 0; i < sn->l1_entries && rc >= 0; i++) {
+        int64_t table = (int64_t)(load_be64(&l1[i]) & QCOW2_OFFSET_MASK);
+
+        if (table) {
+            rc = guard_add(s->guard, table, s->cluster_size, GUARD_OLD_L2);
+        }
+    }
+    free(l1);
+    return rc < 0 ? rc : 0;
+}
+
+/* The snapshot table, and the tables of each snapshot whose L1 table is where
+ * one can be. */
+static int co_fn guard_snapshots(struct qcow2 *s,
+                                 const struct qcow2_snapshots *t, bool *clash)
 {
     int rc = guard_known(s, s->header.snapshots_offset, t->bytes,
                          GUARD_SNAPSHOTS, clash);
@@ -362,6 +437,9 @@ static int guard_snapshots(struct qcow2 *s, const struct qcow2_snapshots *t,
         if (!qcow2_snapshot_bad_l1(s, sn)) {
             rc = guard_known(s, sn->l1_offset, (int64_t)sn->l1_entries * 8,
                              GUARD_OLD_L1, clash);
+            if (rc == 0 && (s->guarded >> GUARD_OLD_L2 & 1)) {
+                rc = guard_old_tables(s, sn); /* yields */
+            }
         }
     }
     return rc;
@@ -382,7 +460,7 @@ static int co_fn load_and_guard_snapshots(struct qcow2 *s, bool *clash,
         g_propagate_error(err, why);
         return rc;
     }
-    rc = guard_snapshots(s, &t, clash);
+    rc = guard_snapshots(s, &t, clash); /* yields */
     qcow2_snapshots_fini(&t);
     return rc ? error_set_errno(err, rc, "%s", node_filename(s->node)) : 0;
 }
@@ -640,6 +718,7 @@ static int co_fn open_image(struct node *node, struct options *opts,
     rc = rc ? rc : qcow2_co_repair_dirty(s, err); /* yields */
     if (rc == 0) {
         node_set_length(node, s->header.size);
+        start_cleaning(s, o.clean_interval);
     }
     return rc;
 }
@@ -685,6 +764,7 @@ void co_fn qcow2_co_close(struct node *node)
 {
     struct qcow2 *s = qcow2_of(node);
 
+    stop_cleaning(s);
     if (atomic_load(&s->changed) && !atomic_load(&s->corrupt)) {
         finish_writing(s); /* yields */
     }

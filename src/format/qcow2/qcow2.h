@@ -79,6 +79,7 @@
 #include "format/qcow2/cache.h"
 #include "format/qcow2/entry.h"
 #include "format/qcow2/header.h"
+#include "loop/loop.h"
 #include "loop/sync.h"
 
 struct guard;
@@ -136,6 +137,8 @@ struct qcow2 {
     struct cache *l2_cache;
     struct cache *refcount_cache;
     struct guard *guard;
+    int64_t clean_interval; /* ns; 0: @clean_timer is not used */
+    struct loop_timer clean_timer;
 
     /* -- Any thread */
     atomic_bool changed; /* the image is marked as being written to */
@@ -252,6 +255,7 @@ enum guard_what {
     GUARD_REFBLOCK,
     GUARD_SNAPSHOTS, /* the snapshot table */
     GUARD_OLD_L1,    /* the L1 table of a snapshot */
+    GUARD_OLD_L2,    /* an L2 table that only snapshots have */
     GUARD_BITMAPS,   /* the bitmap directory */
     GUARD_OTHER,
 };

@@ -222,7 +222,12 @@ static unsigned zeroes_flags(struct node *node, unsigned flags)
 int co_fn node_co_pwritev(struct node *node, int64_t offset,
                           const struct iovs *src, unsigned flags)
 {
-    struct tracked req = {.node = node, .type = TRACKED_WRITE};
+    struct tracked req = {
+        .node = node,
+        .type = TRACKED_WRITE,
+        /* It gives the place of what was there to others. */
+        .serialising = (flags & REQ_WRITE_COMPRESSED) != 0,
+    };
     unsigned passed = write_flags(node, flags, node->drv->write_flags);
     int rc = write_check(node, offset, src->bytes);
 

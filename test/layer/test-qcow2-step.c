@@ -14,6 +14,7 @@
 
 #include "base/endian.h"
 #include "fixtures.h"
+#include "format/qcow2/codec.h"
 #include "format/qcow2/driver.h"
 #include "format/qcow2/entry.h"
 #include "format/qcow2/header.h"
@@ -22,6 +23,7 @@
 #define CLUSTERS 256
 #define L2       (4 * CLUSTER)
 #define DATA     (5 * CLUSTER) /* the first cluster that is free */
+#define PACKED   8
 
 static const char driver_opts[] =
     "driver=qcow2,file.driver=image,file.size=20480,file.align=1";
@@ -32,8 +34,24 @@ static const char driver_opts[] =
 static int (*mem_open)(struct node *node, struct options *opts, GError **err)
     co_fn_ptr;
 
-/* Whether the next one has a cluster at DATA that counts 2, and no L2 table. */
-static bool shared, without_table;
+/* Whether the next one has a cluster at DATA that counts 2, no L2 table, or
+ * compressed data of guest cluster PACKED at DATA. */
+static bool shared, without_table, packed;
+
+static void put_packed(struct mem *m)
+{
+    const struct qcow2_entry_format format = {.cluster_bits = 12};
+    struct codec *codec = codec_new(QCOW2_DEFLATE);
+    g_autofree uint8_t *plain = g_malloc(CLUSTER);
+    int64_t n;
+
+    memset(plain, 7, CLUSTER);
+    n = codec_pack(codec, plain, CLUSTER, m->data + DATA, CLUSTER);
+    g_assert_cmpint(n, >, 0);
+    codec_free(codec);
+    store_be64(m->data + L2 + 8 * PACKED, qcow2_entry_pack(&format, DATA, n));
+    store_be16(m->data + 2 * CLUSTER + 2 * 5, 1);
+}
 
 static int co_fn image_co_open(struct node *node, struct options *opts,
                                GError **err)
@@ -63,6 +81,9 @@ static int co_fn image_co_open(struct node *node, struct options *opts,
         store_be64(m->data + L2, DATA);
         store_be16(m->data + 2 * CLUSTER + 2 * 5, 2);
         memset(m->data + DATA, 1, CLUSTER);
+    }
+    if (packed) {
+        put_packed(m);
     }
     return rc;
 }
@@ -222,6 +243,24 @@ static void test_mapped_does_not_wait(void)
     mem_complete(m, 1);
     g_assert_cmpint(job_finish(&b), ==, 0);
     mem_complete(m, 0);
+    g_assert_cmpint(job_finish(&a), ==, 0);
+    g_assert_cmpint(close_node(node), ==, 0);
+}
+
+/* A write that lets go of a place waits for one that still goes there. */
+static void test_compressed_waits(void)
+{
+    struct node *node = open_image();
+    struct mem *m = mem_of(node);
+    struct job a = job(WRITE, .node = node, .bytes = 512, .fill = 2);
+    struct job b = job(WRITE, .node = node, .bytes = CLUSTER, .fill = 3,
+                       .flags = REQ_WRITE_COMPRESSED | REQ_NO_WAIT);
+
+    m->hold = true;
+    job_start(&a);
+    job_start(&b);
+    g_assert_cmpint(job_finish(&b), ==, -EBUSY);
+    mem_complete_all(m);
     g_assert_cmpint(job_finish(&a), ==, 0);
     g_assert_cmpint(close_node(node), ==, 0);
 }
@@ -402,6 +441,65 @@ static void test_link_during_flush(void)
     /* The image is gone; that it has the entry in the end, histories test. */
 }
 
+/* Writes the clusters before PACKED so that no two of them lie in a row. */
+static struct node *open_packed_image(void)
+{
+    struct node *node;
+
+    packed = true;
+    node = open_node(driver_opts, NODE_RDWR | NODE_UNMAP);
+    packed = false;
+    for (int i = 0; i < PACKED; i++) {
+        struct job write = job(WRITE, .node = node, .bytes = CLUSTER,
+                               .offset = i * 3 % PACKED * CLUSTER, .fill = 1);
+
+        g_assert_cmpint(job_run(&write), ==, 0);
+    }
+    return node;
+}
+
+/*
+ * A read of many extents does some at a time.  The last one, compressed, is
+ * written elsewhere meanwhile, and its old place has other data.
+ */
+static void test_packed_moves(void)
+{
+    struct node *node = open_packed_image();
+    struct mem *m = mem_of(node);
+    struct job read = job(READ, .node = node, .bytes = PACKED * CLUSTER + 100);
+    struct job move = job(WRITE, .node = node, .offset = PACKED * CLUSTER,
+                          .bytes = CLUSTER, .fill = 2);
+    struct job flush = job(FLUSH, .node = node);
+    struct job other = job(WRITE, .node = node, .offset = 20 * CLUSTER,
+                           .bytes = CLUSTER, .fill = 0x55);
+
+    m->hold = true;
+    job_start(&read);
+    g_assert_cmpint(mem_pending(m), ==, PACKED);
+    job_start(&move);
+    mem_complete(m, PACKED);
+    g_assert_cmpint(job_finish(&move), ==, 0);
+    job_start(&flush);
+    while (!flush.done) {
+        mem_complete(m, PACKED);
+    }
+    g_assert_cmpint(job_finish(&flush), ==, 0);
+    g_free(mem_log_take(m));
+    job_start(&other);
+    mem_expect(m, "W20480+4096");
+    mem_complete(m, PACKED);
+    g_assert_cmpint(job_finish(&other), ==, 0);
+    m->hold = false;
+    mem_complete_all(m);
+    while (!read.done) {
+        loop_turn(fixture_loop(), true);
+    }
+    g_assert_true(bytes_are(read.buf, 1, PACKED * CLUSTER));
+    g_assert_true(bytes_are(read.buf + PACKED * CLUSTER, 2, 100));
+    g_assert_cmpint(job_finish(&read), ==, 0);
+    g_assert_cmpint(close_node(node), ==, 0);
+}
+
 /* A cluster is only given out again when nothing on disk refers to it. */
 static void test_free_waits_for_flush(void)
 {
@@ -459,6 +557,7 @@ int main(int argc, char **argv)
     g_test_add_func("/qcow2-step/same", test_same_cluster);
     g_test_add_func("/qcow2-step/same-failed", test_same_cluster_failed);
     g_test_add_func("/qcow2-step/mapped", test_mapped_does_not_wait);
+    g_test_add_func("/qcow2-step/compressed-waits", test_compressed_waits);
     g_test_add_func("/qcow2-step/read-before-link", test_read_before_link);
     g_test_add_func("/qcow2-step/fresh", test_fresh_cluster);
     g_test_add_func("/qcow2-step/used", test_used_cluster);
@@ -469,6 +568,7 @@ int main(int argc, char **argv)
     g_test_add_func("/qcow2-step/flush-order", test_flush_order);
     g_test_add_func("/qcow2-step/flush-in-place", test_flush_in_place);
     g_test_add_func("/qcow2-step/link-during-flush", test_link_during_flush);
+    g_test_add_func("/qcow2-step/packed-moves", test_packed_moves);
     g_test_add_func("/qcow2-step/free", test_free_waits_for_flush);
     g_test_add_func("/qcow2-step/failed-flush", test_failed_flush);
     rc = g_test_run();

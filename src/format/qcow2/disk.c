@@ -132,8 +132,8 @@ int co_fn qcow2_co_switch_header(struct qcow2 *s, const struct qcow2_header *to)
     struct qcow2_header old = s->header;
     int rc = node_co_flush(s->file); /* yields */
 
-    if (rc < 0) {
-        return rc;
+    if (rc < 0 || atomic_load(&s->corrupt)) {
+        return rc < 0 ? rc : -EIO;
     }
     s->header = *to;
     rc = qcow2_co_write_header(s);         /* yields */

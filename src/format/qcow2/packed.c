@@ -209,27 +209,45 @@ static int co_fn expand(struct qcow2 *s, struct bench *b,
     return rc;
 }
 
-int co_fn qcow2_co_read_packed(struct qcow2 *s, const struct extent *e,
-                               int64_t skip, const struct iovs *dst)
+/* Reads compressed data that stay where they are. */
+static int co_fn read_there(struct qcow2 *s, const struct extent *e,
+                            int64_t skip, const struct iovs *dst)
 {
-    struct packed_read reading;
-    struct bench *b;
+    struct bench *b = bench_take(s, e->host); /* yields */
     int rc = 0;
 
-    packed_read_begin(s, &reading, e->host, e->packed_bytes);
-    b = bench_take(s, e->host); /* yields */
     if (!b) {
-        packed_read_end(s, &reading);
         return -ENOMEM;
     }
     if (b->host != e->host) {
         rc = expand(s, b, e); /* yields */
     }
-    packed_read_end(s, &reading);
     if (rc == 0) {
         iovs_from_buf(dst, 0, b->plain + skip, dst->bytes);
     }
     bench_give(s, b);
+    return rc;
+}
+
+int co_fn qcow2_co_read_packed(struct qcow2 *s, const struct extent *e,
+                               int64_t offset, const struct iovs *dst)
+{
+    struct packed_read reading;
+    struct extent now;
+    int rc;
+
+    /* From here on the place is not given to others.  It may have been since
+     * the caller has looked. */
+    packed_read_begin(s, &reading, e->host, e->packed_bytes);
+    rc = qcow2_co_map(s, offset, dst->bytes, &now); /* yields */
+    if (rc == 0 && (now.kind != QCOW2_PACKED || now.host != e->host ||
+                    now.packed_bytes != e->packed_bytes)) {
+        rc = 1;
+    }
+    if (rc == 0) {
+        rc = read_there(s, e, offset & (s->cluster_size - 1), dst);
+    }
+    packed_read_end(s, &reading);
     return rc;
 }
 

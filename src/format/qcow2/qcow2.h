@@ -474,8 +474,10 @@ void qcow2_packing_init(struct qcow2 *s);
 void qcow2_packing_fini(struct qcow2 *s);
 /* Host clusters have become free: what was expanded from there is void. */
 void qcow2_packing_forget(struct qcow2 *s);
+/* Reads guest bytes at @offset, which were found to be in @e.  Returns 1 when
+ * they no longer are. */
 nodiscard int co_fn qcow2_co_read_packed(struct qcow2 *s,
-                                         const struct extent *e, int64_t skip,
+                                         const struct extent *e, int64_t offset,
                                          const struct iovs *dst);
 nodiscard int co_fn qcow2_co_write_packed(struct qcow2 *s, int64_t offset,
                                           const struct iovs *src);

@@ -30,7 +30,8 @@ static int co_fn read_backing(struct qcow2 *s, int64_t offset,
     return qcow2_co_read_file(backing, offset, dst); /* yields */
 }
 
-/* Reads guest bytes at @offset, all of which @e describes, into @dst. */
+/* Reads guest bytes at @offset, all of which @e describes, into @dst.  Returns
+ * 1 when that is not so any more. */
 static int co_fn read_extent(struct qcow2 *s, const struct extent *e,
                              int64_t offset, const struct iovs *dst)
 {
@@ -46,7 +47,7 @@ static int co_fn read_extent(struct qcow2 *s, const struct extent *e,
         node_event(s->data, EVENT_READ_AIO);
         return qcow2_co_read_file(s->data, e->host, dst); /* yields */
     case QCOW2_PACKED:
-        return qcow2_co_read_packed(s, e, offset & (s->cluster_size - 1), dst);
+        return qcow2_co_read_packed(s, e, offset, dst); /* yields */
     case QCOW2_BROKEN:
         break;
     }
@@ -67,6 +68,9 @@ static int co_fn read_part(void *opaque)
     struct read_part *p = opaque;
     int rc = read_extent(p->s, &p->e, p->offset, &p->dst); /* yields */
 
+    if (unlikely(rc > 0)) {
+        rc = qcow2_co_read(p->s, p->offset, &p->dst); /* yields */
+    }
     free(p);
     return rc;
 }
@@ -117,15 +121,19 @@ static int co_fn read_parts(struct qcow2 *s, struct extent *e, int64_t offset,
 int co_fn qcow2_co_read(struct qcow2 *s, int64_t offset, const struct iovs *dst)
 {
     struct extent e;
-    int rc = qcow2_co_map(s, offset, dst->bytes, &e); /* yields */
+    int rc;
 
-    if (rc < 0) {
-        return rc;
-    }
-    if (likely(e.bytes == dst->bytes)) {
-        return read_extent(s, &e, offset, dst); /* yields */
-    }
-    return read_parts(s, &e, offset, dst); /* yields */
+    do {
+        rc = qcow2_co_map(s, offset, dst->bytes, &e); /* yields */
+        if (rc < 0) {
+            return rc;
+        }
+        if (unlikely(e.bytes < dst->bytes)) {
+            return read_parts(s, &e, offset, dst); /* yields */
+        }
+        rc = read_extent(s, &e, offset, dst); /* yields */
+    } while (unlikely(rc > 0));
+    return rc;
 }
 
 int co_fn qcow2_co_preadv(struct node *node, int64_t offset,

@@ -6,7 +6,7 @@
 # shellcheck disable=SC2034 # for those who source this
 packages_build=(gcc libc6-dev meson ninja-build pkgconf
     libfuse3-dev libaio-dev libglib2.0-dev libblkid-dev zlib1g-dev
-    libzstd-dev libdeflate-dev fuse3)
+    libzstd-dev libdeflate-dev nettle-dev fuse3)
 
 # packages_missing PACKAGE...: those that are not installed, one a line.
 packages_missing()

@@ -7,6 +7,7 @@
 #include <sys/stat.h>
 
 #include "block/driver.h"
+#include "crash-points.h"
 #include "format/qcow2/driver.h"
 #include "loop/loop.h"
 #include "qcow2-rig.h"
@@ -17,11 +18,6 @@
 
 static const char *const log_names[CRASH_FILES] = {"o.log", "o.raw.log"};
 static const char *const file_names[CRASH_FILES] = {"o.qcow2", "o.raw"};
-
-int64_t pick(int64_t end)
-{
-    return end <= 1 ? 0 : g_test_rand_int_range(0, (gint32)end);
-}
 
 static int n_files(const struct kind *kind)
 {
@@ -309,10 +305,16 @@ static void do_flush(struct history *h)
 /* What changes an image as a whole is durable when it has ended. */
 static void do_resize(struct history *h)
 {
+    static const enum prealloc_mode modes[] = {
+        PREALLOC_METADATA,
+        PREALLOC_FALLOC,
+        PREALLOC_FULL,
+    };
     int64_t sectors = 1 + pick(h->m.max);
     int64_t old = h->m.sectors;
     guint first = h->m.changes->len;
     g_autofree uint64_t *zeroes = g_new0(uint64_t, (gsize)h->m.max);
+    enum prealloc_mode prealloc = PREALLOC_OFF;
 
     if (h->kind->flags & NO_RESIZE) {
         return;
@@ -323,10 +325,72 @@ static void do_resize(struct history *h)
         change(h, old, sectors - old, zeroes);
     }
     change(h, 0, 0, NULL)->sectors = sectors;
-    g_assert_cmpint(rig_truncate(h->node, sectors * SECTOR, PREALLOC_OFF), ==,
-                    0);
+    if (sectors > old && pick(2)) {
+        prealloc = modes[pick(G_N_ELEMENTS(modes))];
+    }
+    g_assert_cmpint(rig_truncate(h->node, sectors * SECTOR, prealloc), ==, 0);
     ended(h, first);
     promise(h);
+}
+
+struct amend {
+    struct node *node;
+    const char *text;
+    GError *err;
+};
+
+static void no_progress(void *opaque, int64_t done, int64_t total)
+{
+}
+
+static void amend_entry(void *opaque)
+{
+    struct amend *a = opaque;
+    g_autoptr(options) o = options_new();
+
+    co_assert_role();
+    g_assert_cmpint(options_parse(o, a->text, NULL), ==, 0);
+    (void)!driver_qcow2.image->co_amend(a->node, o, false, no_progress, NULL,
+                                        &a->err);
+}
+
+/* The disk stays as it is. */
+static void do_amend(struct history *h)
+{
+    struct amend a = {.node = h->node};
+    g_autofree char *text =
+        h->kind->flags & COMPAT && pick(2)
+            ? g_strdup("compat=0.10,refcount_bits=16,lazy_refcounts=off")
+            : g_strdup_printf("compat=1.1,refcount_bits=%d,lazy_refcounts=%s",
+                              8 << pick(4), pick(2) ? "on" : "off");
+
+    if (h->kind->flags & (AMEND | COMPAT)) {
+        a.text = text;
+        rig_run(amend_entry, &a);
+        g_assert_no_error(a.err);
+        ended(h, h->m.changes->len);
+        promise(h);
+    }
+}
+
+static void empty_entry(void *opaque)
+{
+    struct history *h = opaque;
+
+    co_assert_role();
+    g_assert_cmpint(driver_qcow2.image->co_make_empty(h->node), ==, 0);
+}
+
+static void do_empty(struct history *h)
+{
+    guint first = h->m.changes->len;
+
+    if (h->kind->backing) {
+        change_to_nothing(h, 0, h->m.sectors, false);
+        rig_run(empty_entry, h);
+        ended(h, first);
+        promise(h);
+    }
 }
 
 static void take(struct history *h)
@@ -370,7 +434,7 @@ static void do_snapshot(struct history *h)
 
 static void step(struct history *h)
 {
-    switch (pick(16)) {
+    switch (pick(18)) {
     case 0 ... 7:
         do_parts(h, 1);
         break;
@@ -382,6 +446,12 @@ static void step(struct history *h)
         break;
     case 12 ... 13:
         do_snapshot(h);
+        break;
+    case 14:
+        do_amend(h);
+        break;
+    case 15:
+        do_empty(h);
         break;
     default:
         do_flush(h);

@@ -20,7 +20,9 @@ enum kind_flags {
     NO_RESIZE = 1 << 1, /* these are not possible */
     NO_SNAPSHOTS = 1 << 2,
     LAZY = 1 << 3,
-    FULL = 1 << 4, /* so much is there that the refcount table gets longer */
+    FULL = 1 << 4,   /* so much is there that the refcount table gets longer */
+    AMEND = 1 << 5,  /* may get other counts, and lazy ones */
+    COMPAT = 1 << 6, /* may get another version */
 };
 
 /* A kind of image. */
@@ -49,8 +51,6 @@ void history_fini(struct history *h);
 
 /* -- What looks at images need, too -------------------------------------- */
 
-/* A random number from 0 to @end - 1. */
-int64_t pick(int64_t end);
 /* Makes sectors of values. */
 void fill_sectors(uint8_t *buf, const uint64_t *values, int64_t n);
 /* Reads all of a disk; returns how many sectors it has. */

@@ -19,13 +19,12 @@
 #include "base/log.h"
 #include "block/driver.h"
 #include "crash-history.h"
+#include "crash-points.h"
 #include "format/qcow2/driver.h"
 #include "qcow2-rig.h"
 
-#define MIN_CRASHES 2000 /* of all kinds together */
+#define MIN_CRASHES 3000 /* of all kinds together */
 #define MIN_EACH    120
-#define SUBSETS     6 /* random ones of the loose writes at each flush */
-#define SINGLES     8 /* about as many of them lost alone, or alone there */
 
 #define SMALL "'l2-cache-size':1024,'refcount-cache-size':1024,"
 
@@ -46,6 +45,17 @@ static const struct kind kinds[] = {
     {"zstd", "1.1,compression_type=zstd,cluster_size=8k", "", 512 * KiB, 0, 0},
     {"preallocated", "1.1,preallocation=metadata,cluster_size=4k", "",
      512 * KiB, 0, 0},
+    {"falloc", "1.1,preallocation=falloc,cluster_size=4k", "", 512 * KiB, 0, 0},
+    {"full 512", "1.1,preallocation=full,cluster_size=512", SMALL, 256 * KiB, 0,
+     0},
+    {"2m", "1.1,cluster_size=2M", "", 5 * MiB, 0, 0},
+    {"2m subclusters with backing", "1.1,extended_l2=on,cluster_size=2M", "",
+     5 * MiB, 3 * MiB, 0},
+    {"amended", "1.1,cluster_size=512", SMALL, 256 * KiB, 0, AMEND},
+    {"amended with backing", "1.1,cluster_size=4k", "", 512 * KiB, 300 * KiB,
+     AMEND},
+    {"versions", "0.10,cluster_size=512", "", 256 * KiB, 100 * KiB,
+     COMPAT | NO_SNAPSHOTS},
     {"backing", "1.1,cluster_size=4k", "", 512 * KiB, 512 * KiB, 0},
     {"short backing", "1.1", "", 768 * KiB, 300 * KiB, 0},
     {"subclusters with long backing", "1.1,extended_l2=on,cluster_size=16k", "",
@@ -61,7 +71,7 @@ static const struct kind kinds[] = {
 static const char *const crashed_names[CRASH_FILES] = {"c.qcow2", "c.raw"};
 
 static int n_crashes, n_in_flight; /* with writes in flight */
-static int percent = 100;
+static int percent;
 
 /* -- Calls --------------------------------------------------------------- */
 
@@ -209,10 +219,17 @@ static void check_with_qemu(void)
     }
 }
 
+struct crashed {
+    struct history h;
+    struct crash_log log;
+};
+
 /* Looks at the image that a crash left. */
-static void look(struct history *h, const struct crash_log *log)
+static void look(void *opaque)
 {
-    bool lazy = h->kind->flags & LAZY;
+    struct crashed *c = opaque;
+    struct history *h = &c->h;
+    bool lazy = h->kind->flags & (LAZY | AMEND | COMPAT);
     g_autofree uint64_t *disk = g_new0(uint64_t, (gsize)h->m.max);
     struct node *node = open_crashed(h, lazy ? NODE_RDWR : 0);
     g_auto(GStrv) names = listing(node);
@@ -220,9 +237,10 @@ static void look(struct history *h, const struct crash_log *log)
     int64_t leaks = check(node, 0);
     int64_t sectors = read_disk(h, node, disk);
 
-    g_assert_true(!lazy || leaks == 0); /* it has been counted again */
+    /* It has been counted again. */
+    g_assert_true(!(h->kind->flags & LAZY) || leaks == 0);
     g_assert_cmpint(rig_close(node), ==, 0);
-    saved = model_expect(&h->m, log->cut, disk, sectors, names);
+    saved = model_expect(&h->m, c->log.cut, disk, sectors, names);
     for (guint i = 0; i < saved->len; i++) {
         expect_saved(h, saved->pdata[i]);
     }
@@ -235,109 +253,24 @@ static void look(struct history *h, const struct crash_log *log)
     }
 }
 
-/* -- Crashes ------------------------------------------------------------- */
-
-static void crash(struct history *h, struct crash_log *log,
-                  const enum crash_fate *fates)
-{
-    if (pick(100) >= percent) {
-        return;
-    }
-    crash_log_crash(log, fates, crashed_names);
-    for (guint i = 0; i < log->loose->len; i++) {
-        if (crash_log_in_flight(log, i)) {
-            n_in_flight++;
-            break;
-        }
-    }
-    look(h, log);
-}
-
-/* All loose writes but one are @others: each in turn, or of many some. */
-static void crash_each(struct history *h, struct crash_log *log,
-                       enum crash_fate one, enum crash_fate others)
-{
-    guint n = log->loose->len;
-    g_autofree enum crash_fate *fates = g_new(enum crash_fate, n + 1);
-
-    for (guint i = 0; i < n; i++) {
-        if (pick(n) >= SINGLES) {
-            continue;
-        }
-        for (guint k = 0; k < n; k++) {
-            fates[k] = k == i ? one : others;
-        }
-        crash(h, log, fates);
-    }
-}
-
-static void crash_randomly(struct history *h, struct crash_log *log)
-{
-    guint n = log->loose->len;
-    g_autofree enum crash_fate *fates = g_new(enum crash_fate, n + 1);
-
-    for (int i = 0; n > 1 && i < SUBSETS; i++) {
-        int64_t lost = 10 + pick(80);
-
-        for (guint k = 0; k < n; k++) {
-            fates[k] = pick(100) < lost ? CRASH_LOST
-                       : pick(4) == 0   ? CRASH_TORN
-                                        : CRASH_KEPT;
-        }
-        crash(h, log, fates);
-    }
-}
-
-/* All that was complete is there and nothing of what was in flight; nothing and
- * all; all and some. */
-static void crash_plainly(struct history *h, struct crash_log *log)
-{
-    static const enum crash_fate fates[][2] = {
-        {CRASH_KEPT, CRASH_LOST},
-        {CRASH_LOST, CRASH_KEPT},
-        {CRASH_KEPT, CRASH_TORN},
-    };
-    guint n = log->loose->len;
-    g_autofree enum crash_fate *all = g_new(enum crash_fate, n + 1);
-    bool in_flight = false;
-
-    for (size_t k = 0; k < (in_flight ? G_N_ELEMENTS(fates) : 1); k++) {
-        for (guint i = 0; i < n; i++) {
-            bool flies = crash_log_in_flight(log, i);
-
-            all[i] = fates[k][flies];
-            in_flight = in_flight || flies;
-        }
-        crash(h, log, all);
-    }
-}
-
-/* Every prefix; and where most is loose, before each flush ends: writes lost
- * alone, writes alone there, and random subsets. */
-static void crash_everywhere(struct history *h, struct crash_log *log)
-{
-    int end = crash_log_length(log);
-
-    for (int cut = 0; cut <= end; cut++) {
-        crash_log_cut(log, cut);
-        crash_plainly(h, log);
-        if (cut == end || crash_log_is_flushed(log, cut)) {
-            crash_each(h, log, CRASH_LOST, CRASH_KEPT);
-            crash_each(h, log, CRASH_KEPT, CRASH_LOST);
-            crash_randomly(h, log);
-        }
-    }
-}
+/* -- Histories ----------------------------------------------------------- */
 
 static void test_history(const struct kind *kind)
 {
-    struct history h;
-    struct crash_log log;
+    struct crashed c;
+    struct crash_points p = {
+        .log = &c.log,
+        .names = crashed_names,
+        .percent = percent,
+        .look = look,
+        .opaque = &c,
+    };
 
-    history_record(&h, kind, &log);
-    crash_everywhere(&h, &log);
-    crash_log_fini(&log);
-    history_fini(&h);
+    history_record(&c.h, kind, &c.log);
+    crash_everywhere(&p);
+    n_in_flight += p.n_in_flight;
+    crash_log_fini(&c.log);
+    history_fini(&c.h);
 }
 
 static void test_kind(gconstpointer opaque)
@@ -368,10 +301,9 @@ static void no_sink(enum log_level level, const char *line, void *opaque)
 
 int main(int argc, char **argv)
 {
-    const char *text = g_getenv("COBLK_CRASH_PERCENT");
     int rc;
 
-    percent = text ? atoi(text) : 100;
+    percent = crash_percent();
     g_test_init(&argc, &argv, NULL);
     log_init(LOG_LEVEL_ERROR, no_sink, NULL);
     rig_init();

@@ -16,6 +16,7 @@
 #include "driver/driver_list.h"
 #include "format/blkdebug.h"
 #include "format/blkverify.h"
+#include "format/compress.h"
 #include "format/copy_on_read.h"
 #include "format/qcow2/driver.h"
 #include "format/raw.h"
@@ -136,6 +137,7 @@ static void register_builtin(void)
     driver_register(&driver_qcow2);
     driver_register(&driver_blkdebug);
     driver_register(&driver_blkverify);
+    driver_register(&driver_compress);
     driver_register(&driver_copy_on_read);
     driver_register(&driver_writelog);
 }

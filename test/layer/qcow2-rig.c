@@ -11,6 +11,7 @@
 
 #include "block/driver.h"
 #include "driver/driver_list.h"
+#include "format/compress.h"
 #include "format/qcow2/driver.h"
 #include "format/raw.h"
 #include "format/writelog.h"
@@ -28,6 +29,7 @@ void rig_init(void)
     driver_register(&driver_null);
     driver_register(&driver_raw);
     driver_register(&driver_qcow2);
+    driver_register(&driver_compress);
     driver_register(&driver_writelog);
     g_assert_cmpint(loop_new(&loop), ==, 0);
     loop_adopt(loop);

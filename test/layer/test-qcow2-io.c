@@ -146,6 +146,59 @@ static void test_row_across_refcount_blocks(void)
     rig_check("a.qcow2");
 }
 
+static const char compress_opts[] = "driver=compress,file.driver=qcow2";
+
+/* Does the image itself say that the cluster at @offset is compressed? */
+static bool is_compressed(int64_t offset)
+{
+    struct node *node = rig_open("a.qcow2", NULL, 0);
+    bool yes = rig_status(node, offset, 1).flags & BLOCK_COMPRESSED;
+
+    g_assert_cmpint(rig_close(node), ==, 0);
+    return yes;
+}
+
+/* What is written through the filter is compressed, also parts of clusters and
+ * the last one, which the disk does not fill. */
+static void test_compress(void)
+{
+    const int64_t disk = MiB + 512;
+    struct node *node;
+
+    rig_create("a.qcow2", disk, "");
+    node = rig_open("a.qcow2", compress_opts, NODE_RDWR);
+    g_assert_cmpint(node_length(node), ==, disk);
+    g_assert_cmpint(rig_write(node, 100 * KiB, 200 * KiB, 1, 0), ==, 0);
+    g_assert_cmpint(rig_write(node, 110 * KiB, 512, 2, 0), ==, 0);
+    g_assert_cmpint(rig_write(node, MiB, 512, 3, 0), ==, 0);
+    g_assert_cmpint(rig_write(node, 512 * KiB, KiB, 4, 0), ==, 0);
+    g_assert_cmpint(rig_zero(node, 512 * KiB, 64 * KiB, 0), ==, 0);
+    rig_expect(node, 0, 100 * KiB, 0);
+    rig_expect(node, 100 * KiB, 10 * KiB, 1);
+    rig_expect(node, 110 * KiB, 512, 2);
+    rig_expect(node, 110 * KiB + 512, 190 * KiB - 512, 1);
+    rig_expect(node, 300 * KiB, MiB - 300 * KiB, 0);
+    rig_expect(node, MiB, 512, 3);
+    g_assert_cmpint(rig_close(node), ==, 0);
+    g_assert_false(is_compressed(0));
+    g_assert_true(is_compressed(64 * KiB));
+    g_assert_true(is_compressed(128 * KiB));
+    g_assert_true(is_compressed(256 * KiB));
+    g_assert_false(is_compressed(512 * KiB));
+    g_assert_true(is_compressed(MiB));
+    rig_check("a.qcow2");
+}
+
+static void test_compress_needs_format(void)
+{
+    g_autofree char *message = NULL;
+
+    g_assert_cmpint(rig_shell(NULL, "truncate -s 1M a.raw"), ==, 0);
+    message =
+        rig_open_error("a.raw", "driver=compress,file.driver=raw", NODE_RDWR);
+    g_assert_nonnull(strstr(message, "raw images cannot be compressed"));
+}
+
 int main(int argc, char **argv)
 {
     int rc;
@@ -165,6 +218,8 @@ int main(int argc, char **argv)
     g_test_add_data_func("/qcow2-io/discard-shows-no-backing/v3",
                          "compat=1.1,backing_file=base.qcow2,backing_fmt=qcow2",
                          test_discard_shows_no_backing);
+    g_test_add_func("/qcow2-io/compress", test_compress);
+    g_test_add_func("/qcow2-io/compress-raw", test_compress_needs_format);
     g_test_add_func("/qcow2-io/row-across-refcount-blocks",
                     test_row_across_refcount_blocks);
     g_test_add_func("/qcow2-io/zero-subclusters", test_zero_subclusters);

@@ -89,6 +89,11 @@ static int take_flags(struct options *opts, unsigned *flags, GError **err)
         options_take_enum(opts, "discard", modes, &discard, err) < 0) {
         return -EINVAL;
     }
+    if ((*flags & NODE_RDWR) && (*flags & NODE_FORCE_SHARE)) {
+        return error_set(err, -EINVAL,
+                         "what others may write to can only be read: leave "
+                         "force-share (-U) out");
+    }
     if (discard >= 0) {
         *flags &= ~(unsigned)NODE_UNMAP;
         *flags |= discard >= 2 ? NODE_UNMAP : 0;

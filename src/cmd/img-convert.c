@@ -25,6 +25,7 @@
 #include "tool/create.h"
 #include "tool/crew.h"
 #include "tool/extent.h"
+#include "tool/snapshot.h"
 
 #define MAX_SOURCES 256
 
@@ -57,30 +58,6 @@ struct convert_cmd {
 
 /* -- Inputs -------------------------------------------------------------- */
 
-/* "snapshot.id=ID", "snapshot.name=NAME", or either without a key. */
-static const char *snapshot_name(const char *text)
-{
-    const char *eq = strchr(text, '=');
-
-    return g_str_has_prefix(text, "snapshot.") && eq ? eq + 1 : text;
-}
-
-static int co_fn load_snapshot(const struct convert_cmd *c, struct node *node)
-{
-    struct node *image = extent_skip_filters(node);
-    const struct image_ops *ops = node_driver(image)->image;
-    GError *err = NULL;
-
-    if (!ops || !ops->co_snapshot_load) {
-        return cmd_fail("%s: %s images have no snapshots; leave -l out",
-                        node_filename(node), node_driver(node)->name);
-    }
-    if (ops->co_snapshot_load(image, snapshot_name(c->snapshot), &err) < 0) {
-        return img_fail(err);
-    }
-    return -1;
-}
-
 /* Opens all inputs.  -1, or the exit status. */
 static int co_fn open_sources(struct convert_cmd *c)
 {
@@ -89,15 +66,14 @@ static int co_fn open_sources(struct convert_cmd *c)
             img_image(&c->common, c->sources[i], c->source_flags);
         GError *err = NULL;
         struct node *node = tool_co_open(&image, &err); /* yields */
-        int status;
 
         if (!node) {
             return img_fail(err);
         }
         c->inputs[i].node = node;
-        status = c->snapshot ? load_snapshot(c, node) : -1; /* yields */
-        if (status >= 0) {
-            return status;
+        if (c->snapshot &&
+            snapshot_co_load(node, c->snapshot, &err) < 0) { /* yields */
+            return img_fail(err);
         }
         c->inputs[i].bytes = tool_length(node);
         c->total += c->inputs[i].bytes;
@@ -589,7 +565,8 @@ int img_convert(int argc, char **argv)
          .text = &c->rate},
         {'m', "parallel", "N", "work on so many ranges at once; default 8",
          .text = &c->workers},
-        {'W', "oob", NULL, "write out of order", .flag = &c->out_of_order},
+        {'W', "oob-writes", NULL, "write out of order",
+         .flag = &c->out_of_order},
         {0, "bitmaps", NULL, "copy the bitmaps, too", .flag = &c->bitmaps},
         {0, "skip-broken-bitmaps", NULL, "but not those that are inconsistent",
          .flag = &c->bitmap_copy.skip_broken},

@@ -15,7 +15,7 @@
 #include "cmd/img-options.h"
 #include "cmd/img.h"
 #include "tool/create.h"
-#include "tool/extent.h"
+#include "tool/snapshot.h"
 
 struct measure {
     struct tool_image image; /* name NULL: only a size */
@@ -48,23 +48,6 @@ static void print_measure(const struct image_measure *m, bool json)
     json_int(j, "fully-allocated", m->fully_allocated);
     json_object_end(j);
     img_print(json_finish(j));
-}
-
-static int co_fn load_snapshot(const struct measure *m, struct node *node,
-                               GError **err)
-{
-    struct node *image = extent_skip_filters(node);
-    const struct image_ops *ops = node_driver(image)->image;
-
-    if (!m->snapshot) {
-        return 0;
-    }
-    if (!ops || !ops->co_snapshot_load) {
-        g_set_error(err, G_OPTION_ERROR, 0, "%s: %s images have no snapshots",
-                    node_filename(node), node_driver(image)->name);
-        return -1;
-    }
-    return ops->co_snapshot_load(image, m->snapshot, err); /* yields */
 }
 
 /* The size in -o, unless it was given otherwise.  -1, or the exit status. */
@@ -125,7 +108,8 @@ static void measure_entry(void *opaque)
         node = tool_co_open(&m->image, &err); /* yields */
     }
     if ((m->image.name && !node) ||
-        (node && load_snapshot(m, node, &err) < 0)) { /* yields */
+        (node && m->snapshot &&
+         snapshot_co_load(node, m->snapshot, &err) < 0)) { /* yields */
         m->status = img_fail(err);
     } else {
         measure_with(m, opts, node); /* yields */

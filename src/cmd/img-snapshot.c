@@ -11,6 +11,7 @@
 #include "cmd/img.h"
 #include "tool/extent.h"
 #include "tool/info.h"
+#include "tool/snapshot.h"
 
 struct snapshot {
     struct tool_image image;
@@ -57,7 +58,7 @@ static int co_fn change(const struct snapshot *s, struct node *node)
         fn = ops ? ops->co_snapshot_apply : NULL;
         name = s->apply;
     } else {
-        fn = ops ? ops->co_snapshot_delete : NULL;
+        fn = snapshot_co_delete;
         name = s->remove;
     }
     if (!fn) {
@@ -103,8 +104,7 @@ int img_snapshot(int argc, char **argv)
         {'c', "create", "NAME", "take one", .text = &s.create},
         {'a', "apply", "SNAPSHOT", "go back to one (id or name)",
          .text = &s.apply},
-        {'d', "delete", "SNAPSHOT", "delete one (id or name)",
-         .text = &s.remove},
+        {'d', "delete", "NAME", "delete one, by its name", .text = &s.remove},
         IMG_ARG_SHARE(common),
         IMG_ARG_QUIET(common),
         IMG_ARG_OBJECT(common),

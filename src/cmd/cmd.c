@@ -9,7 +9,11 @@
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
+#include "base/error.h"
+#include "base/options.h"
+#include "block/secret.h"
 #include "front/mountinfo.h"
 
 static const char *program = "coblk";
@@ -110,6 +114,28 @@ int cmd_parse(int argc, char **argv, const GOptionEntry *entries,
         *args = g_new0(char *, 1);
     }
     return CMD_OK;
+}
+
+int cmd_add_object(const char *text, GError **err)
+{
+    g_autoptr(options) opts = options_new();
+    const char *rest = text;
+    g_autofree char *type = options_next_item(&rest);
+    const char *left;
+    int rc;
+
+    if (strcmp(type, "secret") != 0 && strcmp(type, "qom-type=secret") != 0) {
+        return error_set(err, -EINVAL,
+                         "--object %s: the only objects there are are secrets: "
+                         "secret,id=ID,file=PATH",
+                         type);
+    }
+    rc = options_parse(opts, rest, err);
+    rc = rc ? rc : secret_add(opts, err);
+    left = rc ? NULL : options_leftover(opts);
+    return left ? error_set(err, -EINVAL,
+                            "--object secret: unknown option '%s'", left)
+                : rc;
 }
 
 int cmd_find_mount(const char *path, struct mount_entry *ret)

@@ -60,6 +60,9 @@ int cmd_parse(int argc, char **argv, const GOptionEntry *entries,
  * exit status. */
 int cmd_find_mount(const char *path, struct mount_entry *ret);
 
+/* Adds what --object=@text says: secret,id=ID,… (block/secret.h). */
+int cmd_add_object(const char *text, GError **err);
+
 /* Registers the drivers, formats and engines of the program. */
 void cmd_register_drivers(void);
 

@@ -86,7 +86,7 @@ int img_amend(int argc, char **argv)
         {0, "force", NULL, "do it although it is dangerous", .flag = &a.force},
         {'p', "progress", NULL, "show how far it is", .flag = &progress},
         IMG_ARG_QUIET(common),
-        IMG_ARG_OBJECT(common),
+        IMG_ARG_OBJECT,
     };
     const struct arg_syntax syntax = {args, G_N_ELEMENTS(args), "FILENAME",
                                       "Changes options of an image."};

@@ -176,7 +176,7 @@ int img_bench(int argc, char **argv)
         IMG_ARG_OPTS(common),
         IMG_ARG_SHARE(common),
         IMG_ARG_QUIET(common),
-        IMG_ARG_OBJECT(common),
+        IMG_ARG_OBJECT,
     };
     const struct arg_syntax syntax = {args, G_N_ELEMENTS(args), "FILENAME",
                                       "Times reads or writes of an image."};

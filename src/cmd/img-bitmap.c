@@ -127,7 +127,7 @@ int img_bitmap(int argc, char **argv)
          .text = &b.rq.source.format},
         IMG_ARG_FORMAT(common),
         IMG_ARG_OPTS(common),
-        IMG_ARG_OBJECT(common),
+        IMG_ARG_OBJECT,
     };
     const struct arg_syntax syntax = {
         args, G_N_ELEMENTS(args), "FILENAME BITMAP",

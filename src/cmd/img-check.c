@@ -241,7 +241,7 @@ int img_check(int argc, char **argv)
         {'T', "cache", "MODE", "none, writeback, ...", .text = &cache},
         IMG_ARG_SHARE(common),
         IMG_ARG_QUIET(common),
-        IMG_ARG_OBJECT(common),
+        IMG_ARG_OBJECT,
     };
     const struct arg_syntax syntax = {args, G_N_ELEMENTS(args), "FILENAME",
                                       "Finds what is wrong in an image."};

@@ -50,7 +50,7 @@ int img_commit(int argc, char **argv)
          .text = &rate},
         {'p', "progress", NULL, "show how far it is", .flag = &progress},
         IMG_ARG_QUIET(common),
-        IMG_ARG_OBJECT(common),
+        IMG_ARG_OBJECT,
     };
     const struct arg_syntax syntax = {args, G_N_ELEMENTS(args), "FILENAME",
                                       "Writes what an image changed to its "

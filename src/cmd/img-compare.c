@@ -147,7 +147,7 @@ int img_compare(int argc, char **argv)
         IMG_ARG_OPTS(common),
         IMG_ARG_SHARE(common),
         IMG_ARG_QUIET(common),
-        IMG_ARG_OBJECT(common),
+        IMG_ARG_OBJECT,
     };
     const struct arg_syntax syntax = {
         args, G_N_ELEMENTS(args), "FILENAME1 FILENAME2",

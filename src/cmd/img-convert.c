@@ -572,7 +572,7 @@ int img_convert(int argc, char **argv)
          .flag = &c->bitmap_copy.skip_broken},
         {'p', "progress", NULL, "show how far it is", .flag = &c->progress},
         IMG_ARG_QUIET(c->common),
-        IMG_ARG_OBJECT(c->common),
+        IMG_ARG_OBJECT,
     };
     const struct arg_syntax syntax = {args, G_N_ELEMENTS(args),
                                       "FILENAME... TARGET",

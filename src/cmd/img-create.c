@@ -59,7 +59,7 @@ int img_create(int argc, char **argv)
         {'u', "backing-unsafe", NULL, "do not look at the backing file",
          .flag = &c.rq.backing_unchecked},
         IMG_ARG_QUIET(common),
-        IMG_ARG_OBJECT(common),
+        IMG_ARG_OBJECT,
     };
     const struct arg_syntax syntax = {args, G_N_ELEMENTS(args),
                                       "FILENAME [SIZE]", "Makes a new image."};

@@ -176,7 +176,7 @@ int img_dd(int argc, char **argv)
         {'O', "target-format", "FORMAT", "format of the target; default raw",
          .text = &d.format},
         IMG_ARG_SHARE(d.common),
-        IMG_ARG_OBJECT(d.common),
+        IMG_ARG_OBJECT,
     };
     const struct arg_syntax syntax = {
         args, G_N_ELEMENTS(args),

@@ -263,7 +263,7 @@ int img_info(int argc, char **argv)
          .flag = &in.limits},
         IMG_ARG_CACHE(cache),
         IMG_ARG_SHARE(common),
-        IMG_ARG_OBJECT(common),
+        IMG_ARG_OBJECT,
     };
     const struct arg_syntax syntax = {args, G_N_ELEMENTS(args), "FILENAME",
                                       "Tells what an image is."};

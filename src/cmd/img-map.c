@@ -121,7 +121,7 @@ int img_map(int argc, char **argv)
         {'l', "max-length", "BYTES", "and end after as much", .text = &length},
         {0, "output", "FORM", "human or json", .text = &output},
         IMG_ARG_SHARE(common),
-        IMG_ARG_OBJECT(common),
+        IMG_ARG_OBJECT,
     };
     const struct arg_syntax syntax = {args, G_N_ELEMENTS(args), "FILENAME",
                                       "Lists what is data, zeroes and holes."};

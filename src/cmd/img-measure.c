@@ -153,7 +153,7 @@ int img_measure(int argc, char **argv)
          .text = &m.snapshot},
         {0, "output", "FORM", "human or json", .text = &output},
         IMG_ARG_SHARE(common),
-        IMG_ARG_OBJECT(common),
+        IMG_ARG_OBJECT,
     };
     const struct arg_syntax syntax = {args, G_N_ELEMENTS(args), "[FILENAME]",
                                       "Tells how much space an image would "

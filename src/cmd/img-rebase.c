@@ -51,7 +51,7 @@ int img_rebase(int argc, char **argv)
         {'p', "progress", NULL, "show how far it is", .flag = &progress},
         IMG_ARG_SHARE(common),
         IMG_ARG_QUIET(common),
-        IMG_ARG_OBJECT(common),
+        IMG_ARG_OBJECT,
     };
     const struct arg_syntax syntax = {args, G_N_ELEMENTS(args), "FILENAME",
                                       "Gives an image another backing file."};

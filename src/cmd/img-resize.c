@@ -135,7 +135,7 @@ int img_resize(int argc, char **argv)
         {0, "preallocation", "MODE", "off, metadata, falloc or full",
          .text = &prealloc},
         IMG_ARG_QUIET(common),
-        IMG_ARG_OBJECT(common),
+        IMG_ARG_OBJECT,
     };
     const struct arg_syntax syntax = {args, G_N_ELEMENTS(args),
                                       "FILENAME [+|-]SIZE",

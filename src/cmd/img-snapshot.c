@@ -107,7 +107,7 @@ int img_snapshot(int argc, char **argv)
         {'d', "delete", "NAME", "delete one, by its name", .text = &s.remove},
         IMG_ARG_SHARE(common),
         IMG_ARG_QUIET(common),
-        IMG_ARG_OBJECT(common),
+        IMG_ARG_OBJECT,
     };
     const struct arg_syntax syntax = {args, G_N_ELEMENTS(args), "FILENAME",
                                       "Lists, takes, applies and deletes "

@@ -185,12 +185,35 @@ int img_parse(const struct arg_syntax *syntax, int argc, char **argv, int min,
     return -1;
 }
 
+GPtrArray *img_objects(void)
+{
+    static GPtrArray *objects;
+
+    if (!objects) {
+        objects = g_ptr_array_new();
+    }
+    return objects;
+}
+
+/* -1 to go on, else the exit status. */
+static int img_add_secrets(void)
+{
+    GPtrArray *objects = img_objects();
+    GError *err = NULL;
+
+    for (guint i = 0; i < objects->len && !err; i++) {
+        (void)cmd_add_object(objects->pdata[i], &err);
+    }
+    g_ptr_array_set_size(objects, 0);
+    return err ? img_fail(err) : -1;
+}
+
 int img_check_common(const struct img_common *c)
 {
-    if (c->object) {
-        return img_usage("--object %s: encryption and its secrets are not "
-                         "supported",
-                         c->object);
+    int status = img_add_secrets();
+
+    if (status >= 0) {
+        return status;
     }
     if (c->image_opts && c->format) {
         return img_usage("--image-opts and -f exclude each other; write "

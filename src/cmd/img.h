@@ -49,7 +49,6 @@ int cmd_img(int argc, char **argv);
 /* Options that most commands have. */
 struct img_common {
     const char *format;
-    const char *object;
     bool image_opts, force_share, quiet;
 };
 
@@ -75,11 +74,17 @@ struct img_common {
         .letter = 'q', .name = "quiet", .flag = &(c).quiet, \
         .help = "print nothing but errors"                  \
     }
-/* Known so that it can be refused with a reason. */
-#define IMG_ARG_OBJECT(c)                                        \
-    {                                                            \
-        .name = "object", .value = "OBJECT", .text = &(c).object \
+/* Each secret is added by img_check_common(). */
+#define IMG_ARG_OBJECT                                                    \
+    {                                                                     \
+        .name = "object", .value = "secret,id=ID,file=PATH",              \
+        .help = "a passphrase, for options like key-secret=ID; with "     \
+                "data=TEXT\n"                                             \
+                "instead of file= others can see it in the process list", \
+        .list = img_objects()                                             \
     }
+/* What --object was given, one const char * each. */
+GPtrArray *img_objects(void);
 #define IMG_ARG_CACHE(to)                                               \
     {                                                                   \
         .letter = 't', .name = "cache", .value = "MODE", .text = &(to), \
@@ -101,7 +106,7 @@ int img_fail(GError *err);
 /* Prints a warning on stderr. */
 void img_warn(const char *format, ...) G_GNUC_PRINTF(1, 2);
 
-/* Refuses what @c cannot be.  -1 to go on, else the exit status. */
+/* Refuses what @c cannot be and adds the secrets that were given.  -1 to go on, else the exit status. */
 int img_check_common(const struct img_common *c);
 /* Reads --output: *@json.  -1, or the exit status. */
 int img_parse_output(const char *text, bool *json);

@@ -442,7 +442,7 @@ static size_t line_rows(struct io_line *l, struct arg *ret)
         IMG_ARG_SHARE(l->common),
         {'m', "misalign", NULL, NULL, .flag = &l->misalign},
         {'T', "trace", "POINTS", NULL, .text = &l->trace},
-        IMG_ARG_OBJECT(l->common),
+        IMG_ARG_OBJECT,
         {'V', "version", NULL, "print the version", .flag = &l->version},
     };
 

@@ -7,6 +7,7 @@
 #include <inttypes.h>
 #include <linux/fs.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/ioctl.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -18,6 +19,7 @@
 #include "base/log.h"
 #include "block/driver.h"
 #include "block/node.h"
+#include "block/secret.h"
 #include "cmd/mount-opts.h"
 #include "engine/engine.h"
 #include "loop/loop.h"
@@ -121,6 +123,47 @@ static void image_host_options(const struct mount_image *image,
     }
 }
 
+/* -- Encrypted images */
+
+#define KEY_SECRET "mount" /* the id of what key-file= holds */
+
+/* Reads the passphrase; before the first try to open the image. */
+static int read_key_file(const struct mount_opts *opts, GError **err)
+{
+    g_autoptr(options) o = options_new();
+
+    if (!opts->key_file) {
+        return 0;
+    }
+    options_set(o, "id", KEY_SECRET);
+    options_set(o, "file", opts->key_file);
+    return secret_add(o, err);
+}
+
+/* The driver that is to read the image, or NULL. */
+static const struct driver *image_driver(const struct mount_image *image)
+{
+    uint8_t head[512]; /* formats that encrypt begin with their magic */
+    auto_close int fd = -1;
+    ssize_t n;
+
+    if (image->opts->format) {
+        return driver_find(image->opts->format);
+    }
+    fd = open(image->filename, O_RDONLY | O_CLOEXEC);
+    n = fd < 0 ? -1 : pread(fd, head, sizeof(head), 0);
+    return n > 0 ? driver_probe(head, (size_t)n, image->filename) : NULL;
+}
+
+/* Tells the driver where the passphrase is, each as it calls that. */
+static void image_key_option(const struct mount_image *image, struct options *o)
+{
+    const struct driver *drv = image_driver(image);
+    bool qcow2 = drv && strcmp(drv->name, "qcow2") == 0;
+
+    options_set(o, qcow2 ? "encrypt.key-secret" : "key-secret", KEY_SECRET);
+}
+
 static struct options *image_options(const struct mount_image *image)
 {
     const struct mount_opts *opts = image->opts;
@@ -138,6 +181,9 @@ static struct options *image_options(const struct mount_image *image)
         g_autofree char *text = g_strdup_printf("%" PRId64, opts->size);
 
         options_set(o, "size", text);
+    }
+    if (opts->key_file) {
+        image_key_option(image, o);
     }
     image_host_options(image, o);
     return o;
@@ -287,6 +333,7 @@ int mount_image_open(struct mount_image *image, const char *filename,
         .direct = mount_cache_is_direct(opts->cache),
         .sector_size = device_sector_size(filename),
     };
+    rc = rc ? rc : read_key_file(opts, err);
     if (rc < 0) {
         return rc;
     }

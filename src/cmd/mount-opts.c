@@ -54,6 +54,9 @@ static const struct mount_option table[] = {
     SET("rw", rdonly, false, "mount read-write (the default)"),
     STRING("format", format, "NAME",
            "the image's format (default: its first bytes decide)"),
+    STRING("key-file", key_file, "FILE",
+           "file with the passphrase of an encrypted image, all of it,\n"
+           "also a newline at its end"),
     ENUM("cache", cache, cache_names,
          "how writes reach the disk; auto: none where the image\n"
          "allows O_DIRECT, else writeback"),
@@ -154,6 +157,7 @@ void mount_opts_free(struct mount_opts *o)
         return;
     }
     g_free(o->format);
+    g_free(o->key_file);
     g_free(o->log);
     g_free(o->trace);
     (void)g_string_free(o->fuse, TRUE);

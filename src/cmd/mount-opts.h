@@ -46,6 +46,7 @@ enum mount_locking {
 struct mount_opts {
     bool rdonly;
     char *format;           /* NULL: probe */
+    char *key_file;         /* of the passphrase; NULL: none */
     int aio;                /* enum mount_aio */
     int cache;              /* enum mount_cache */
     int64_t iothreads;      /* 1..64 */

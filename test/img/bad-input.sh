@@ -77,8 +77,20 @@ refuses '--target-is-zero without -n' 'needs -n' \
 refuses '-l for raw' 'raw images have no snapshots' img convert -l one data x
 refuses '--image-opts with -f' 'exclude each other' \
     img info --image-opts -f raw driver=raw
-refuses '--object' 'not supported' \
-    img info --object secret,id=s,data=x data
+refuses 'an object that is no secret' 'secret,id=ID,file=PATH' \
+    img info --object iothread,id=s data
+refuses 'a secret without an id' 'secret,id=ID' \
+    img info --object secret,data=x data
+refuses 'a secret without data' 'one of file=PATH' \
+    img info --object secret,id=s data
+refuses 'a secret that is encrypted' 'keyid' \
+    img info --object secret,id=s,data=x,keyid=t,iv=u data
+refuses 'a secret that is not base64' 'not base64' \
+    img info --object secret,id=s,data=x,format=base64 data
+refuses 'a secret of a file that is missing' 'nowhere' \
+    img info --object secret,id=s,file=nowhere data
+refuses 'two secrets of one name' "two secrets 's'" \
+    img info --object secret,id=s,data=x --object secret,id=s,data=y data
 refuses 'options without a file' 'give driver=NAME or filename=' \
     img info --image-opts discard=unmap
 refuses 'unknown option to open' "does not know the option .window." \

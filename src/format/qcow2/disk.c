@@ -82,7 +82,9 @@ int co_fn qcow2_co_reach(struct qcow2 *s, int64_t end)
     if (node_driver(s->file)->traits & DRIVER_GROWS) {
         return 0; /* it will, if it can */
     }
-    return rc == -EOPNOTSUPP ? -ENOSPC : rc;
+    /* A device may be longer than it was, but is as long as it is. */
+    rc = node_co_truncate(s->file, cluster_up(s, end), PREALLOC_OFF, 0, NULL);
+    return rc == -EOPNOTSUPP || rc == -EINVAL ? -ENOSPC : rc;
 }
 
 /* Where the file may end: a table at its end is not filled up. */

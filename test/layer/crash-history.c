@@ -10,6 +10,7 @@
 #include "crash-points.h"
 #include "format/qcow2/driver.h"
 #include "loop/loop.h"
+#include "qcow2-bits.h"
 #include "qcow2-rig.h"
 
 #define STEPS 16
@@ -432,9 +433,26 @@ static void do_snapshot(struct history *h)
     promise(h);
 }
 
+/* Stores bitmaps, with one more or one less.  That makes nothing durable that
+ * was written. */
+static void do_bitmap(struct history *h)
+{
+    struct bits_change c = {.verb = BITS_ADD, .name = "other"};
+
+    if (!(h->kind->flags & BITMAPS)) {
+        return;
+    }
+    if (pick(2)) {
+        c.verb = h->has_other ? BITS_REMOVE : BITS_ADD;
+        h->has_other = !h->has_other;
+        bits_change(h->node, c);
+    }
+    bits_change(h->node, (struct bits_change){.verb = BITS_STORE});
+}
+
 static void step(struct history *h)
 {
-    switch (pick(18)) {
+    switch (pick(h->kind->flags & BITMAPS ? 21 : 18)) {
     case 0 ... 7:
         do_parts(h, 1);
         break;
@@ -452,6 +470,9 @@ static void step(struct history *h)
         break;
     case 15:
         do_empty(h);
+        break;
+    case 18 ... 20:
+        do_bitmap(h);
         break;
     default:
         do_flush(h);
@@ -523,6 +544,13 @@ static void make_image(struct history *h, GByteArray **before)
     rig_create(file_names[0], h->kind->disk, text);
     if (h->kind->flags & FULL) {
         write_most(h);
+    }
+    if (h->kind->flags & BITMAPS) {
+        h->node = rig_open(file_names[0], NULL, NODE_RDWR);
+        bits_change(h->node, (struct bits_change){.verb = BITS_ADD,
+                                                  .name = CRASH_BITMAP,
+                                                  .granularity = SECTOR});
+        g_assert_cmpint(rig_close(h->node), ==, 0);
     }
     for (int i = 0; i < n_files(h->kind); i++) {
         g_autofree char *path = rig_path(file_names[i]);

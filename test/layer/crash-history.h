@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * crash-history: random histories of a qcow2 image that is written to through
- * a write log: requests, some at once, snapshots and resizes.
+ * a write log: requests, some at once, snapshots, resizes, bitmaps.
  *
  * Failures end the test.
  */
@@ -20,10 +20,14 @@ enum kind_flags {
     NO_RESIZE = 1 << 1, /* these are not possible */
     NO_SNAPSHOTS = 1 << 2,
     LAZY = 1 << 3,
-    FULL = 1 << 4,   /* so much is there that the refcount table gets longer */
-    AMEND = 1 << 5,  /* may get other counts, and lazy ones */
-    COMPAT = 1 << 6, /* may get another version */
+    FULL = 1 << 4,    /* so much is there that the refcount table gets longer */
+    AMEND = 1 << 5,   /* may get other counts, and lazy ones */
+    COMPAT = 1 << 6,  /* may get another version */
+    BITMAPS = 1 << 7, /* has one that records all that is written, and others */
 };
+
+/* The bitmap of BITMAPS: a bit for each sector. */
+#define CRASH_BITMAP "all"
 
 /* A kind of image. */
 struct kind {
@@ -42,6 +46,7 @@ struct history {
     uint64_t *backing; /* values of all sectors the disk may have */
     uint8_t *buf;      /* as many bytes as the disk may have */
     int n_saved;       /* snapshots ever taken */
+    bool has_other;    /* another bitmap */
 };
 
 /* Makes an image and a history of it. */

@@ -21,6 +21,7 @@
 #include "crash-history.h"
 #include "crash-points.h"
 #include "format/qcow2/driver.h"
+#include "qcow2-bits.h"
 #include "qcow2-rig.h"
 
 #define MIN_CRASHES 3000 /* of all kinds together */
@@ -66,11 +67,18 @@ static const struct kind kinds[] = {
      EXTERNAL | NO_SNAPSHOTS},
     {"raw data file", "1.1,data_file=o.raw,data_file_raw=on,cluster_size=4k",
      "", 512 * KiB, 0, EXTERNAL | NO_SNAPSHOTS},
+    {"bitmaps", "1.1,cluster_size=4k", "", 512 * KiB, 0,
+     BITMAPS | NO_SNAPSHOTS},
+    {"bitmaps 512", "1.1,cluster_size=512", SMALL, 256 * KiB, 0,
+     BITMAPS | NO_SNAPSHOTS},
+    {"lazy bitmaps", "1.1,lazy_refcounts=on,cluster_size=512", SMALL, 256 * KiB,
+     0, LAZY | BITMAPS | NO_SNAPSHOTS},
 };
 
 static const char *const crashed_names[CRASH_FILES] = {"c.qcow2", "c.raw"};
 
 static int n_crashes, n_in_flight; /* with writes in flight */
+static int n_bitmaps, n_usable;    /* that were there, and consistent */
 static int percent;
 
 /* -- Calls --------------------------------------------------------------- */
@@ -219,6 +227,28 @@ static void check_with_qemu(void)
     }
 }
 
+/* The bitmap is there.  Either it says that it is not consistent, or all that
+ * was ever written is in it. */
+static void expect_bitmap(struct node *node, const uint64_t *disk,
+                          int64_t sectors)
+{
+    int64_t n = 0;
+    g_autoptr(GArray) list = bits_list(node);
+    g_autofree uint8_t *bits = bits_get(node, CRASH_BITMAP, &n);
+
+    g_assert_cmpuint(list->len, >, 0);
+    g_assert_cmpstr(g_array_index(list, struct image_bitmap, 0).name, ==,
+                    CRASH_BITMAP);
+    n_bitmaps++;
+    if (bits) {
+        n_usable++;
+        g_assert_cmpint(n, ==, sectors);
+        for (int64_t i = 0; i < n; i++) {
+            g_assert_true(bits[i] || disk[i] == 0);
+        }
+    }
+}
+
 struct crashed {
     struct history h;
     struct crash_log log;
@@ -237,6 +267,9 @@ static void look(void *opaque)
     int64_t leaks = check(node, 0);
     int64_t sectors = read_disk(h, node, disk);
 
+    if (h->kind->flags & BITMAPS) {
+        expect_bitmap(node, disk, sectors);
+    }
     /* It has been counted again. */
     g_assert_true(!(h->kind->flags & LAZY) || leaks == 0);
     g_assert_cmpint(rig_close(node), ==, 0);
@@ -292,6 +325,9 @@ static void test_number(void)
                    n_in_flight);
     g_assert_cmpint(n_crashes, >=, MIN_CRASHES * percent / 100);
     g_assert_cmpint(n_in_flight, >=, MIN_CRASHES / 20 * percent / 100);
+    g_test_message("%d bitmaps, %d of them consistent", n_bitmaps, n_usable);
+    g_assert_cmpint(n_usable, >, n_bitmaps / 50);
+    g_assert_cmpint(n_usable, <, n_bitmaps);
 }
 
 /* Repairs tell what they find. */

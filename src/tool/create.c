@@ -183,7 +183,11 @@ static bool same_file(const char *a, const char *b)
 static int co_fn look_at_backing(const char *path, const char *format,
                                  int64_t *bytes, GError **err)
 {
-    struct tool_image image = {.name = path, .format = format};
+    struct tool_image image = {
+        .name = path,
+        .format = format,
+        .flags = NODE_NO_IO,
+    };
     g_autoptr(GError) why = NULL;
     struct node *node = tool_co_open(&image, &why); /* yields */
     int rc = 0;

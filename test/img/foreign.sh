@@ -94,7 +94,7 @@ ok 'and is there' io -c 'read -P 5 1M 64k' image.qcow2
 
 for format in aes luks; do
     options=encrypt.format=$format,encrypt.key-secret=s
-    [ $format = aes ] || options+=,encrypt.iter-time=10
+    [ $format = aes ] || options+=,encrypt.iter-time=500
     "$qemu_img" create -q --object secret,id=s,data=x -f qcow2 \
         -o "$options" image.qcow2 1M 2>/dev/null ||
         { skip_test "$format" 'qemu-img cannot make one'; continue; }
@@ -103,15 +103,17 @@ for format in aes luks; do
     is "$format: and that it is encrypted" \
         "$(img info --output=json image.qcow2 | jq .encrypted)" true
     ok "$format: can be checked" img check -q image.qcow2
-    for command in 'map' 'convert -O raw' 'compare plain' 'check -r all' \
-        'amend -o lazy_refcounts=on' 'rebase -u -b plain -F raw'; do
+    ok "$format: and repaired" img check -q -r all image.qcow2
+    for command in 'map' 'convert -O raw' 'compare plain' \
+        'amend -o lazy_refcounts=on' 'rebase -u -b plain -F raw' \
+        'snapshot -c one'; do
         case $command in
         convert*) set -- image.qcow2 out ;;
         *) set -- image.qcow2 ;;
         esac
         # shellcheck disable=SC2086 # a command and its options
-        refuses "$format: no ${command%% *}" \
-            "image.qcow2: is encrypted with ${format^^}.*qemu-img convert" \
+        refuses "$format: locked, no ${command%% *}" \
+            "image.qcow2: is encrypted with ${format^^}; give its passphrase" \
             img $command "$@"
     done
     refuses "$format: no reading" 'image.qcow2: is encrypted' \

@@ -38,8 +38,14 @@ static const struct refused {
     {"compat=0.10,extended_l2=on", "extended_l2 needs"},
     {"compression_type=lzma", "compression_type"},
     {"extended_l2=on,cluster_size=8k", "16k"},
-    {"encryption=on", "encryption"},
-    {"encrypt.format=luks", "encrypt.format"},
+    {"encryption=on", "encrypt.key-secret"},
+    {"encrypt.format=luks", "encrypt.key-secret"},
+    {"encrypt.format=luks,encrypt.key-secret=none", "no secret 'none'"},
+    {"encrypt.format=luks,encrypt.cipher-alg=rot13", "cipher-alg=rot13"},
+    {"encrypt.format=aes,encrypt.cipher-alg=aes-256", "encrypt.format=luks"},
+    {"encrypt.format=aes,encryption=on", "leave one of them out"},
+    {"encrypt.format=luks,data_file=d,data_file_raw=on", "exclude each other"},
+    {"encrypt.format=luks,compat=0.10,preallocation=metadata", "compat=1.1"},
     {"backing_file=b", "backing_fmt=raw"},
     {"backing_fmt=raw", "without backing_file"},
     {"data_file_raw=on", "needs data_file"},
@@ -388,7 +394,7 @@ static void test_encrypted(void)
     rig_create("enc.qcow2", DISK, "");
     poke("enc.qcow2", 35, "\1", 1);
     message = rig_open_error("enc.qcow2", NULL, 0);
-    expect_words(message, "encrypted with AES");
+    expect_words(message, "encrypted with AES; give its passphrase");
     node = rig_open("enc.qcow2", NULL, NODE_NO_IO);
     g_assert_cmpint(rig_close(node), ==, 0);
 }

@@ -15,6 +15,7 @@
 #include "base/error.h"
 #include "format/qcow2/bitmaps.h"
 #include "format/qcow2/create.h"
+#include "format/qcow2/crypt.h"
 #include "format/qcow2/qcow2.h"
 #include "format/qcow2/shadow.h"
 #include "format/qcow2/snapshots.h"
@@ -24,8 +25,9 @@
 struct amend {
     struct qcow2 *s;
     struct qcow2_header to; /* only what can be amended; owns data_file */
-    bool lazy;
+    bool lazy, force;
     int64_t size;
+    struct options *crypt; /* of the encryption */
     image_progress_fn *progress;
     void *opaque;
 };
@@ -371,6 +373,12 @@ static int co_fn carry_out(struct amend *a, GError **err)
     char *old_name = s->header.data_file;
     int rc = 0;
 
+    if (options_leftover(a->crypt)) {
+        rc = qcow2_co_amend_crypt(s, a->crypt, a->force, err); /* yields */
+    }
+    if (rc < 0) {
+        return rc;
+    }
     if (a->to.refcount_order != s->header.refcount_order ||
         (a->to.version > s->header.version && s->header.n_snapshots > 0)) {
         rc = renew_tables(a, err); /* yields */
@@ -403,6 +411,8 @@ int co_fn qcow2_co_amend(struct node *node, struct options *opts, bool force,
         .s = s,
         .to = s->header,
         .size = s->header.size,
+        .force = force,
+        .crypt = options_take_child(opts, "encrypt"),
         .progress = progress,
         .opaque = opaque,
     };
@@ -419,5 +429,6 @@ int co_fn qcow2_co_amend(struct node *node, struct options *opts, bool force,
     }
     rc = rc ? rc : carry_out(&a, err); /* yields */
     g_free(a.to.data_file);
+    options_free(a.crypt);
     return rc;
 }

@@ -28,8 +28,30 @@
 /* In the order in which qemu-img lists them when it creates an image, and with
  * a value for those that it lists always. */
 const struct image_option qcow2_options[] = {
-    {"encryption", "off; images cannot be encrypted", NULL, IMAGE_OPTION_NEW},
-    {"encrypt.format", "not supported", NULL, IMAGE_OPTION_NEW},
+    {"encryption", "on: the old way to say encrypt.format=aes", NULL,
+     IMAGE_OPTION_NEW},
+    {"encrypt.format", "encrypt the image: luks, or aes (weak; do not use)",
+     NULL, IMAGE_OPTION_NEW},
+    {"encrypt.key-secret", "id of the --object secret that is the passphrase",
+     NULL, IMAGE_OPTION_NEW},
+    {"encrypt.cipher-alg", "cipher: aes-256 (the default), aes-128, ...", NULL,
+     IMAGE_OPTION_NEW},
+    {"encrypt.cipher-mode", "xts (the default) or cbc", NULL, IMAGE_OPTION_NEW},
+    {"encrypt.ivgen-alg", "plain64 (the default), plain or essiv", NULL,
+     IMAGE_OPTION_NEW},
+    {"encrypt.ivgen-hash-alg", "hash of essiv; default sha256", NULL,
+     IMAGE_OPTION_NEW},
+    {"encrypt.hash-alg", "hash of the passphrase; default sha256", NULL,
+     IMAGE_OPTION_NEW},
+    {"encrypt.iter-time", "milliseconds that a try of a passphrase takes; 2000",
+     NULL, IMAGE_OPTION_ANY},
+    {"encrypt.state", "active: set key slots; inactive: erase them", NULL,
+     IMAGE_OPTION_AMEND},
+    {"encrypt.keyslot", "the key slot: 0 to 7", NULL, IMAGE_OPTION_AMEND},
+    {"encrypt.old-secret", "id of the secret whose key slots are erased", NULL,
+     IMAGE_OPTION_AMEND},
+    {"encrypt.new-secret", "id of the secret for the key slot that is set",
+     NULL, IMAGE_OPTION_AMEND},
     {"cluster_size", "bytes of a cluster: 512 to 2M, a power of two", "65536",
      IMAGE_OPTION_NEW},
     {"extended_l2", "on: allocate 32 parts of a cluster separately", "off",
@@ -125,19 +147,12 @@ static int take_compression(struct options *o, struct qcow2_header *h,
 
 static int take_flags(struct options *o, struct qcow2_header *h, GError **err)
 {
-    g_autofree char *cipher = options_take(o, "encrypt.format");
-    bool lazy = false, extended = false, raw = false, encrypted = false;
+    bool lazy = false, extended = false, raw = false;
 
     if (options_take_bool(o, "lazy_refcounts", &lazy, err) < 0 ||
         options_take_bool(o, "extended_l2", &extended, err) < 0 ||
-        options_take_bool(o, "data_file_raw", &raw, err) < 0 ||
-        options_take_bool(o, "encryption", &encrypted, err) < 0) {
+        options_take_bool(o, "data_file_raw", &raw, err) < 0) {
         return -EINVAL;
-    }
-    if (encrypted || cipher) {
-        return error_set(err, -EOPNOTSUPP,
-                         "images cannot be encrypted; leave out %s",
-                         cipher ? "encrypt.format" : "encryption");
     }
     h->compatible |= lazy ? QCOW2_LAZY_REFCOUNTS : 0;
     h->incompatible |= extended ? QCOW2_EXTENDED_L2 : 0;
@@ -225,9 +240,29 @@ static int check_files(const struct qcow2_header *h,
     return 0;
 }
 
-static int check_header(const struct qcow2_header *h,
-                        enum prealloc_mode prealloc, GError **err)
+static int check_crypt(const struct qcow2_new *n, GError **err)
 {
+    const struct qcow2_header *h = &n->header;
+
+    if (n->crypt.crypt == QCOW2_CRYPT_NONE) {
+        return 0;
+    }
+    if (h->autoclear & QCOW2_DATA_FILE_RAW) {
+        return error_set(err, -EINVAL,
+                         "data_file_raw and encryption exclude each other: "
+                         "what is encrypted is no raw image");
+    }
+    if (h->version == 2 && n->prealloc != PREALLOC_OFF) {
+        return error_set(err, -EINVAL,
+                         "preallocation of an encrypted image needs "
+                         "compat=1.1");
+    }
+    return 0;
+}
+
+static int check_new(const struct qcow2_new *n, GError **err)
+{
+    const struct qcow2_header *h = &n->header;
     int rc = check_version(h, err);
 
     if (rc == 0 && (h->incompatible & QCOW2_EXTENDED_L2) &&
@@ -235,27 +270,35 @@ static int check_header(const struct qcow2_header *h,
         return error_set(err, -EINVAL,
                          "extended_l2 needs a cluster_size of 16k or more");
     }
-    return rc ? rc : check_files(h, prealloc, err);
+    rc = rc ? rc : check_files(h, n->prealloc, err);
+    return rc ? rc : check_crypt(n, err);
 }
 
-int qcow2_take_create_options(struct options *o, struct qcow2_header *ret,
-                              enum prealloc_mode *ret_prealloc, GError **err)
+void qcow2_new_fini(struct qcow2_new *n)
 {
+    qcow2_header_fini(&n->header);
+    qcow2_new_crypt_fini(&n->crypt);
+}
+
+int qcow2_take_create_options(struct options *o, struct qcow2_new *ret,
+                              GError **err)
+{
+    struct qcow2_header *h = &ret->header;
     int rc;
 
-    *ret = (struct qcow2_header){.version = 3, .refcount_order = 4};
-    take_files(o, ret);
-    if (qcow2_take_compat(o, ret, err) < 0 ||
-        take_cluster_size(o, ret, err) < 0 ||
-        qcow2_take_refcount_bits(o, ret, err) < 0 ||
-        take_compression(o, ret, err) < 0 || take_flags(o, ret, err) < 0 ||
-        qcow2_take_prealloc(o, ret_prealloc, err) < 0) {
+    *ret = (struct qcow2_new){.header = {.version = 3, .refcount_order = 4}};
+    take_files(o, h);
+    if (qcow2_take_compat(o, h, err) < 0 || take_cluster_size(o, h, err) < 0 ||
+        qcow2_take_refcount_bits(o, h, err) < 0 ||
+        take_compression(o, h, err) < 0 || take_flags(o, h, err) < 0 ||
+        qcow2_take_prealloc(o, &ret->prealloc, err) < 0 ||
+        qcow2_take_crypt_options(o, &ret->crypt, err) < 0) {
         rc = -EINVAL;
     } else {
-        rc = check_header(ret, *ret_prealloc, err);
+        rc = check_new(ret, err);
     }
     if (rc < 0) {
-        qcow2_header_fini(ret);
+        qcow2_new_fini(ret);
     }
     return rc;
 }
@@ -315,9 +358,22 @@ static int co_fn write_image_to(const char *filename, struct qcow2_header *h,
     return rc;
 }
 
+/* Makes the image that was written what it is to be. */
+static int co_fn finish_node(struct node *node, int64_t bytes,
+                             const struct qcow2_new *n, GError **err)
+{
+    int rc = qcow2_co_begin_crypt(qcow2_of(node), &n->crypt); /* yields */
+
+    if (rc < 0) {
+        return error_set_errno(err, rc, "%s: cannot write its LUKS header",
+                               node_filename(node));
+    }
+    return bytes > 0 ? node_co_truncate(node, bytes, n->prealloc, 0, err) : 0;
+}
+
 /* Opens what was written and makes it as long as it is to be. */
-static int co_fn resize_image(const char *filename, int64_t bytes,
-                              enum prealloc_mode prealloc, GError **err)
+static int co_fn finish_image(const char *filename, int64_t bytes,
+                              const struct qcow2_new *n, GError **err)
 {
     struct options *o = options_new();
     struct node *node;
@@ -328,8 +384,8 @@ static int co_fn resize_image(const char *filename, int64_t bytes,
     if (!node) {
         return -EIO;
     }
-    rc = bytes > 0 ? node_co_truncate(node, bytes, prealloc, 0, err) : 0;
-    close_rc = node_co_unref(node); /* yields */
+    rc = finish_node(node, bytes, n, err); /* yields */
+    close_rc = node_co_unref(node);        /* yields */
     if (rc == 0 && close_rc < 0) {
         rc = error_set_errno(err, close_rc, "%s: cannot write it", filename);
     }
@@ -355,7 +411,7 @@ static int co_fn backing_size(const char *filename,
     path = qcow2_resolve_name(filename, h->backing_name);
     o = options_new();
     options_set(o, "driver", h->backing_format);
-    node = node_co_open_file(path, o, 0, err); /* yields */
+    node = node_co_open_file(path, o, NODE_NO_IO, err); /* yields */
     if (!node) {
         return -EIO;
     }
@@ -386,20 +442,19 @@ static bool is_there(const char *filename)
 }
 
 static int co_fn create(const char *filename, int64_t bytes,
-                        struct qcow2_header *h, enum prealloc_mode prealloc,
-                        struct options *opts, GError **err)
+                        struct qcow2_new *n, struct options *opts, GError **err)
 {
     bool was_there = is_there(filename);
-    int rc = 0;
+    int rc = qcow2_co_make_crypt(&n->crypt, err); /* yields */
 
-    if (bytes < 0) {
-        rc = backing_size(filename, h, &bytes, err); /* yields */
+    if (rc == 0 && bytes < 0) {
+        rc = backing_size(filename, &n->header, &bytes, err); /* yields */
     }
     bytes = align_up(bytes, SECTOR);
-    rc = rc ? rc : create_data_file(bytes, h, prealloc, err);
+    rc = rc ? rc : create_data_file(bytes, &n->header, n->prealloc, err);
     rc = rc ? rc : node_co_create_file(filename, 0, opts, err);
-    rc = rc ? rc : write_image_to(filename, h, err);
-    rc = rc ? rc : resize_image(filename, bytes, prealloc, err);
+    rc = rc ? rc : write_image_to(filename, &n->header, err);
+    rc = rc ? rc : finish_image(filename, bytes, n, err);
     if (rc < 0 && !was_there) {
         (void)unlink(filename);
     }
@@ -409,18 +464,17 @@ static int co_fn create(const char *filename, int64_t bytes,
 int co_fn qcow2_co_create(const char *filename, int64_t bytes,
                           struct options *opts, GError **err)
 {
-    enum prealloc_mode prealloc;
-    struct qcow2_header h;
+    struct qcow2_new n;
     int rc;
 
     if (bytes > BLOCK_MAX_LENGTH - SECTOR) {
         return error_set(err, -EFBIG, "%s: %" PRId64 " bytes are too many",
                          filename, bytes);
     }
-    rc = qcow2_take_create_options(opts, &h, &prealloc, err);
+    rc = qcow2_take_create_options(opts, &n, err);
     if (rc == 0) {
-        rc = create(filename, bytes, &h, prealloc, opts, err); /* yields */
-        qcow2_header_fini(&h);
+        rc = create(filename, bytes, &n, opts, err); /* yields */
+        qcow2_new_fini(&n);
     }
     return rc;
 }

@@ -10,15 +10,22 @@
 #include "base/compiler.h"
 #include "base/options.h"
 #include "block/block.h"
+#include "format/qcow2/crypt.h"
 #include "format/qcow2/header.h"
 
-/* Takes all options of create but the size out of @o, checks that they go
- * together, and makes a header of them that has no tables yet.  To be emptied
- * with qcow2_header_fini(); on failure it is. */
+/* What a new image is to be. */
+struct qcow2_new {
+    struct qcow2_header header; /* without tables, not yet encrypted */
+    struct qcow2_new_crypt crypt;
+    enum prealloc_mode prealloc;
+};
+
+/* Takes all options of create but the size out of @o and checks that they go
+ * together.  *@ret is to be emptied with qcow2_new_fini(); on failure it
+ * is. */
 nodiscard int qcow2_take_create_options(struct options *o,
-                                        struct qcow2_header *ret,
-                                        enum prealloc_mode *ret_prealloc,
-                                        GError **err);
+                                        struct qcow2_new *ret, GError **err);
+void qcow2_new_fini(struct qcow2_new *n);
 
 /* Take an option; without it *@ret stays as it is.  As options_take_int(). */
 nodiscard int qcow2_take_compat(struct options *o, struct qcow2_header *ret,

@@ -2,6 +2,7 @@
 
 #include "format/qcow2/driver.h"
 
+#include "crypt/cipher.h"
 #include "format/qcow2/qcow2.h"
 
 static int qcow2_probe(const uint8_t *head, size_t n, const char *filename)
@@ -15,6 +16,9 @@ static void qcow2_limits(struct node *node, struct node_limits *limits)
 
     limits->opt_transfer = max_i64(limits->opt_transfer, s->cluster_size);
     limits->discard_align = s->cluster_size;
+    if (s->encrypted) {
+        limits->request_align = CIPHER_SECTOR;
+    }
 }
 
 const struct driver driver_qcow2 = {

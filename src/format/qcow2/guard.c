@@ -201,6 +201,7 @@ const char *guard_name(int what)
         "the L1 table of a snapshot",
         "an L2 table of a snapshot",
         "the bitmap directory",
+        "the header of its encryption",
         "metadata",
     };
 

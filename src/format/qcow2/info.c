@@ -3,6 +3,7 @@
  * info: what there is to tell of an image.
  */
 #include "base/json.h"
+#include "format/qcow2/crypt.h"
 #include "format/qcow2/qcow2.h"
 
 int co_fn qcow2_co_info(struct node *node, struct image_info *ret)
@@ -26,15 +27,6 @@ int co_fn qcow2_co_info(struct node *node, struct image_info *ret)
     return 0;
 }
 
-static void crypt_json(enum qcow2_crypt crypt, struct json *out)
-{
-    if (crypt != QCOW2_CRYPT_NONE) {
-        json_object_begin(out, "encrypt");
-        json_string(out, "format", crypt == QCOW2_CRYPT_AES ? "aes" : "luks");
-        json_object_end(out);
-    }
-}
-
 int co_fn qcow2_co_info_json(struct node *node, struct json *out, GError **err)
 {
     struct qcow2 *s = qcow2_of(node);
@@ -50,7 +42,7 @@ int co_fn qcow2_co_info_json(struct node *node, struct json *out, GError **err)
     }
     rc = qcow2_co_bitmaps_json(s, out, err); /* yields */
     json_int(out, "refcount-bits", INT64_C(1) << h->refcount_order);
-    crypt_json(h->crypt, out);
+    qcow2_crypt_json(s, out);
     if (h->version >= 3) {
         json_bool(out, "corrupt", (h->incompatible & QCOW2_CORRUPT) != 0);
         json_bool(out, "extended-l2",

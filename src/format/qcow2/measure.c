@@ -15,14 +15,16 @@ static int64_t div_up(int64_t n, int64_t by)
 }
 
 /* Bytes of a file in which all of a disk of @bytes is allocated. */
-static int64_t full_size(const struct qcow2_header *h, int64_t bytes)
+static int64_t full_size(const struct qcow2_new *n, int64_t bytes)
 {
+    const struct qcow2_header *h = &n->header;
     int64_t cluster = qcow2_header_cluster_size(h);
     int64_t per_block = cluster * 8 >> h->refcount_order;
     int64_t tables = qcow2_l1_entries_for(h, bytes);
     int64_t l1 = div_up(tables * 8, cluster);
     int64_t data = h->data_file ? 0 : div_up(bytes, cluster);
-    int64_t fixed = 1 + l1 + tables + data;
+    int64_t crypt = div_up(qcow2_new_crypt_bytes(&n->crypt), cluster);
+    int64_t fixed = 1 + l1 + tables + data + crypt;
     int64_t counts = 0, before;
 
     /* What counts references is counted itself. */
@@ -70,11 +72,11 @@ static bool can_have_bitmaps(const struct qcow2_header *h, struct node *src)
            qcow2_of(src)->header.version >= 3;
 }
 
-static int co_fn measure(const struct qcow2_header *h,
-                         enum prealloc_mode prealloc, int64_t bytes,
+static int co_fn measure(const struct qcow2_new *n, int64_t bytes,
                          struct node *src, struct image_measure *ret,
                          GError **err)
 {
+    const struct qcow2_header *h = &n->header;
     int64_t cluster = qcow2_header_cluster_size(h);
     int64_t all = div_up(bytes, cluster) * cluster;
     int64_t used = 0;
@@ -95,9 +97,9 @@ static int co_fn measure(const struct qcow2_header *h,
         return error_set_errno(err, rc, "%s: cannot find out what it holds",
                                node_filename(src));
     }
-    ret->fully_allocated = full_size(h, bytes);
+    ret->fully_allocated = full_size(n, bytes);
     ret->required = ret->fully_allocated;
-    if (prealloc != PREALLOC_FULL && prealloc != PREALLOC_FALLOC &&
+    if (n->prealloc != PREALLOC_FULL && n->prealloc != PREALLOC_FALLOC &&
         !h->data_file) {
         ret->required -= all - min_i64(used, all);
     }
@@ -112,14 +114,13 @@ int co_fn qcow2_co_measure(struct options *opts, int64_t bytes,
                            struct node *src, struct image_measure *ret,
                            GError **err)
 {
-    enum prealloc_mode prealloc;
-    struct qcow2_header h;
-    int rc = qcow2_take_create_options(opts, &h, &prealloc, err);
+    struct qcow2_new n;
+    int rc = qcow2_take_create_options(opts, &n, err);
 
     if (rc == 0) {
         bytes = align_up(src ? node_length(src) : bytes, 512);
-        rc = measure(&h, prealloc, bytes, src, ret, err); /* yields */
-        qcow2_header_fini(&h);
+        rc = measure(&n, bytes, src, ret, err); /* yields */
+        qcow2_new_fini(&n);
     }
     return rc;
 }

@@ -11,6 +11,7 @@
 #include "base/error.h"
 #include "base/log.h"
 #include "format/qcow2/bitmaps.h"
+#include "format/qcow2/crypt.h"
 #include "format/qcow2/qcow2.h"
 #include "format/qcow2/snapshots.h"
 
@@ -125,6 +126,8 @@ static int take_guard(struct options *opts, unsigned *ret, GError **err)
         }
         *ret |= (unsigned)on << parts[i].what;
     }
+    /* A header as well, and without it all data are lost. */
+    *ret |= (*ret >> GUARD_HEADER & 1) << GUARD_CRYPT;
     return 0;
 }
 
@@ -191,15 +194,7 @@ static int check_usable(struct qcow2 *s, GError **err)
     const struct qcow2_header *h = &s->header;
     const char *filename = node_filename(s->node);
     unsigned flags = node_flags(s->node);
-    bool io = !(flags & (NODE_NO_IO | NODE_CHECK));
 
-    if (h->crypt != QCOW2_CRYPT_NONE && (io || (flags & NODE_RDWR))) {
-        return error_set(
-            err, -EOPNOTSUPP,
-            "%s: is encrypted with %s, which is not supported; "
-            "decrypt it with 'qemu-img convert', which takes the key",
-            filename, h->crypt == QCOW2_CRYPT_AES ? "AES" : "LUKS");
-    }
     if (!(flags & NODE_RDWR) || (flags & NODE_CHECK)) {
         return 0;
     }
@@ -387,6 +382,9 @@ static int guard_tables(struct qcow2 *s, bool *clash)
         rc = guard_known(s, h->bitmaps.directory_offset,
                          h->bitmaps.directory_bytes, GUARD_BITMAPS, clash);
     }
+    rc = rc ? rc
+            : guard_known(s, h->crypt_header.offset, h->crypt_header.bytes,
+                          GUARD_CRYPT, clash);
     for (int64_t i = 0; i < s->reftable_n && rc == 0; i++) {
         if (s->reftable[i]) {
             rc = guard_known(s, (int64_t)s->reftable[i], s->cluster_size,
@@ -611,7 +609,8 @@ static void backing_failed(const struct qcow2 *s, GError *why, GError **err)
 static int co_fn open_backing(struct qcow2 *s, struct options *opts,
                               GError **err)
 {
-    const unsigned keep = NODE_DIRECT | NODE_FORCE_SHARE | NODE_NO_FLUSH;
+    const unsigned keep =
+        NODE_DIRECT | NODE_FORCE_SHARE | NODE_NO_FLUSH | NODE_NO_IO;
     g_autofree char *none = options_take(opts, "backing");
     bool given = options_has_child(opts, "backing");
     const char *name = s->header.backing_name;
@@ -660,6 +659,7 @@ static void init_locks(struct qcow2 *s)
 /* Undoes whatever was done of opening. */
 static void release(struct qcow2 *s)
 {
+    qcow2_close_crypt(s);
     qcow2_drop_frees(s);
     qcow2_free_l1(s);
     free(s->reftable);
@@ -712,10 +712,11 @@ static int co_fn open_image(struct node *node, struct options *opts,
     s->lazy = s->lazy && s->header.version >= 3;
     s->guarded = o.guarded;
     memcpy(s->passes_discard, o.pass, sizeof(o.pass));
-    rc = open_data_file(s, opts, err);            /* yields */
-    rc = rc ? rc : open_tables(s, &o, err);       /* yields */
-    rc = rc ? rc : open_backing(s, opts, err);    /* yields */
-    rc = rc ? rc : qcow2_co_repair_dirty(s, err); /* yields */
+    rc = open_data_file(s, opts, err);                /* yields */
+    rc = rc ? rc : qcow2_co_open_crypt(s, opts, err); /* yields */
+    rc = rc ? rc : open_tables(s, &o, err);           /* yields */
+    rc = rc ? rc : open_backing(s, opts, err);        /* yields */
+    rc = rc ? rc : qcow2_co_repair_dirty(s, err);     /* yields */
     if (rc == 0) {
         node_set_length(node, s->header.size);
         start_cleaning(s, o.clean_interval);

@@ -10,7 +10,8 @@
  * clusters are in use; allocation), free.c (giving them back), table.c (L1
  * and L2 tables: from guest to host), writeback.c (in which order metadata
  * reach the disk).  Requests: read.c, write.c, zero.c (zeroes and discard),
- * packed.c (compressed clusters), vm_state.c, status.c.  Images as a whole:
+ * packed.c (compressed clusters), crypt.c and crypted.c (encrypted ones),
+ * vm_state.c, status.c.  Images as a whole:
  * open.c, create.c, resize.c, change.c, info.c, measure.c, check.c, amend.c,
  * snapshots.c (their table) and snapshot.c, bitmaps.c (which parts of the disk
  * were written to), bitmap_store.c and bitmap_ops.c; with what these need:
@@ -84,6 +85,7 @@
 
 struct guard;
 struct qcow2_bitmaps;
+struct qcow2_keys;
 
 /* The L1 table in memory.  Readers take the pointer and look; a longer one
  * replaces it, and the old one stays until the node is closed. */
@@ -117,7 +119,8 @@ struct qcow2 {
     bool external;     /* @data is not @file: host offset = guest offset */
     bool data_raw;     /* and it is a raw image as well */
     bool lazy;         /* lazy refcounts */
-    bool encrypted;    /* no data can be read or written */
+    bool encrypted;    /* guest data are (crypt.h) */
+    struct qcow2_keys *crypt; /* NULL: not, or locked */
     bool passes_discard[QCOW2_FREE_WHYS];
     unsigned guarded; /* a bit for each enum guard_what that is checked */
 
@@ -257,6 +260,7 @@ enum guard_what {
     GUARD_OLD_L1,    /* the L1 table of a snapshot */
     GUARD_OLD_L2,    /* an L2 table that only snapshots have */
     GUARD_BITMAPS,   /* the bitmap directory */
+    GUARD_CRYPT,     /* the header of the encryption */
     GUARD_OTHER,
 };
 

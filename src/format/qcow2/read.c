@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <stdlib.h>
 
+#include "format/qcow2/crypt.h"
 #include "format/qcow2/fan.h"
 #include "format/qcow2/qcow2.h"
 
@@ -45,8 +46,12 @@ static int co_fn read_extent(struct qcow2 *s, const struct extent *e,
         return 0;
     case QCOW2_DATA:
         node_event(s->data, EVENT_READ_AIO);
-        return qcow2_co_read_file(s->data, e->host, dst); /* yields */
+        return s->encrypted ? qcow2_co_read_cipher(s, offset, e->host, dst)
+                            : qcow2_co_read_file(s->data, e->host, dst);
     case QCOW2_PACKED:
+        if (s->encrypted) {
+            break; /* nobody writes both at once */
+        }
         return qcow2_co_read_packed(s, e, offset, dst); /* yields */
     case QCOW2_BROKEN:
         break;
@@ -139,7 +144,5 @@ int co_fn qcow2_co_read(struct qcow2 *s, int64_t offset, const struct iovs *dst)
 int co_fn qcow2_co_preadv(struct node *node, int64_t offset,
                           const struct iovs *dst)
 {
-    struct qcow2 *s = qcow2_of(node);
-
-    return s->encrypted ? -EOPNOTSUPP : qcow2_co_read(s, offset, dst);
+    return qcow2_co_read(qcow2_of(node), offset, dst); /* yields */
 }

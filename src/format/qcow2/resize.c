@@ -144,6 +144,20 @@ static int co_fn fill_host(struct qcow2 *s, int64_t host, int64_t bytes,
     return rc;
 }
 
+/* Entry @e as one that reads as zeroes whatever is in its place, which would
+ * be decrypted.  Where a backing file shines through, it has no subcluster
+ * that is read from there. */
+static struct qcow2_entry zero_in_place(const struct qcow2 *s,
+                                        struct qcow2_entry e)
+{
+    if (!s->entry.extended) {
+        e.l2 |= QCOW2_ZERO;
+    } else if (e.bitmap) {
+        e.bitmap = QCOW2_ALL_ZERO;
+    }
+    return e;
+}
+
 /* Maps those of @n clusters from guest offset @offset on that are not mapped
  * yet to clusters from @host on.  All of them are holes. */
 static int map_clusters(struct qcow2 *s, const struct l2_ref *ref, int64_t n,
@@ -161,6 +175,9 @@ static int map_clusters(struct qcow2 *s, const struct l2_ref *ref, int64_t n,
             .bitmap = s->entry.extended && !shines ? QCOW2_ALL_ALLOC : 0,
         };
 
+        if (s->encrypted) {
+            e = zero_in_place(s, e);
+        }
         l2_store(s, data, ref->index + (int)i, e);
     }
     slice_unlock(ref->slice);
@@ -212,7 +229,9 @@ static int64_t co_fn preallocate_edge(struct qcow2 *s, int64_t old,
     if (e.kind == QCOW2_HOLE && !s->header.backing_name) {
         return cluster_down(s, old); /* all of it is a hole */
     }
-    if (e.kind == QCOW2_DATA && e.copied && how != PREALLOC_METADATA) {
+    /* What is encrypted has zeroes there that were written already. */
+    if (e.kind == QCOW2_DATA && e.copied && how != PREALLOC_METADATA &&
+        !s->encrypted) {
         rc = fill_host(s, e.host, rest, true, how); /* yields */
     }
     return rc < 0 ? rc : cluster_up(s, old);
@@ -395,7 +414,8 @@ static int co_fn shrink(struct qcow2 *s, int64_t length, GError **err)
 
 /* -- Either -------------------------------------------------------------- */
 
-static int check_resize(struct qcow2 *s, int64_t length, GError **err)
+static int check_resize(struct qcow2 *s, int64_t length,
+                        enum prealloc_mode prealloc, GError **err)
 {
     const char *filename = node_filename(s->node);
 
@@ -409,6 +429,13 @@ static int check_resize(struct qcow2 *s, int64_t length, GError **err)
         return error_set(err, -EOPNOTSUPP,
                          "%s: has snapshots, which in version 2 all have the "
                          "same size; amend it to compat=1.1 first",
+                         filename);
+    }
+    if (s->encrypted && prealloc != PREALLOC_OFF && s->header.version == 2) {
+        return error_set(err, -EOPNOTSUPP,
+                         "%s: is encrypted, and version 2 cannot tell that a "
+                         "preallocated cluster has no data; amend it to "
+                         "compat=1.1 first, or leave out preallocation",
                          filename);
     }
     return 0;
@@ -439,7 +466,7 @@ int co_fn qcow2_co_truncate(struct node *node, int64_t length,
 {
     struct qcow2 *s = qcow2_of(node);
     int64_t old = s->header.size;
-    int rc = check_resize(s, length, err);
+    int rc = check_resize(s, length, prealloc, err);
 
     if (rc < 0) {
         return rc;

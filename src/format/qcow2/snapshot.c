@@ -45,10 +45,6 @@ static int check_possible(struct qcow2 *s, GError **err)
                          "snapshots inside",
                          node_filename(s->node));
     }
-    if (s->encrypted) {
-        return error_set(err, -EOPNOTSUPP, "%s: is encrypted",
-                         node_filename(s->node));
-    }
     return 0;
 }
 

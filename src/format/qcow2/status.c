@@ -49,6 +49,7 @@ static unsigned kind_flags(enum qcow2_kind kind)
     return BLOCK_DATA;
 }
 
+/* What is encrypted is nowhere to be read as it is. */
 int co_fn qcow2_co_block_status(struct node *node, bool precise, int64_t offset,
                                 int64_t bytes, struct block_status *ret)
 {
@@ -63,6 +64,9 @@ int co_fn qcow2_co_block_status(struct node *node, bool precise, int64_t offset,
     flags = kind_flags(e.kind);
     if (precise && e.kind == QCOW2_DATA && !s->external && file_is_sparse(s)) {
         flags |= BLOCK_RECURSE;
+    }
+    if (s->encrypted) {
+        flags &= ~(unsigned)(BLOCK_OFFSET_VALID | BLOCK_RECURSE);
     }
     *ret = (struct block_status){.flags = flags, .bytes = e.bytes};
     if (flags & BLOCK_OFFSET_VALID) {

@@ -7,7 +7,9 @@
  * needs.  No backing file shows through it, and a snapshot keeps it.
  */
 #include <errno.h>
+#include <stdlib.h>
 
+#include "crypt/cipher.h"
 #include "format/qcow2/qcow2.h"
 
 /* log2 of the guest bytes that an L1 entry is for. */
@@ -31,7 +33,7 @@ int64_t qcow2_mappable_end(const struct qcow2 *s)
  * it: there, what is behind the disk's end is not theirs. */
 static int find_place(const struct qcow2 *s, int64_t bytes, int64_t *offset)
 {
-    if (s->external || s->encrypted) {
+    if (s->external) {
         return -EOPNOTSUPP;
     }
     if (*offset < 0 || *offset > BLOCK_MAX_LENGTH - s->vm_state_at - bytes) {
@@ -39,6 +41,30 @@ static int find_place(const struct qcow2 *s, int64_t bytes, int64_t *offset)
     }
     *offset += s->vm_state_at;
     return 0;
+}
+
+/*
+ * Reads @dst, or writes @src, at guest offset @offset: one of them is NULL.
+ * What is encrypted is so in whole sectors, which go through a buffer.
+ */
+static int co_fn access_sectors(struct qcow2 *s, int64_t offset,
+                                const struct iovs *dst, const struct iovs *src)
+{
+    int64_t from = align_down(offset, CIPHER_SECTOR);
+    int64_t end = align_up(offset + (dst ? dst : src)->bytes, CIPHER_SECTOR);
+    uint8_t *buf = malloc((size_t)(end - from));
+    struct iovec iov;
+    struct iovs all = iovs_one(&iov, buf, end - from);
+    int rc = buf ? qcow2_co_read(s, from, &all) : -ENOMEM; /* yields */
+
+    if (rc == 0 && dst) {
+        iovs_from_buf(dst, 0, buf + (offset - from), dst->bytes);
+    } else if (rc == 0) {
+        iovs_to_buf(src, 0, buf + (offset - from), src->bytes);
+        rc = qcow2_co_write(s, from, &all); /* yields */
+    }
+    free(buf);
+    return rc;
 }
 
 int co_fn qcow2_co_vm_state_readv(struct node *node, int64_t offset,
@@ -51,7 +77,8 @@ int co_fn qcow2_co_vm_state_readv(struct node *node, int64_t offset,
         return rc;
     }
     node_event(s->file, EVENT_VMSTATE_LOAD);
-    return qcow2_co_read(s, offset, dst); /* yields */
+    return s->encrypted ? access_sectors(s, offset, dst, NULL)
+                        : qcow2_co_read(s, offset, dst); /* yields */
 }
 
 /* Makes the L1 table reach guest offset @end. */
@@ -80,6 +107,10 @@ int co_fn qcow2_co_vm_state_writev(struct node *node, int64_t offset,
         return rc;
     }
     node_event(s->file, EVENT_VMSTATE_SAVE);
-    rc = reach(s, offset + src->bytes);              /* yields */
-    return rc ? rc : qcow2_co_write(s, offset, src); /* yields */
+    rc = reach(s, offset + src->bytes); /* yields */
+    if (rc < 0) {
+        return rc;
+    }
+    return s->encrypted ? access_sectors(s, offset, NULL, src)
+                        : qcow2_co_write(s, offset, src); /* yields */
 }

@@ -20,12 +20,14 @@
 #include <string.h>
 
 #include "format/qcow2/bitmaps.h"
+#include "format/qcow2/crypt.h"
 #include "format/qcow2/fan.h"
 #include "format/qcow2/qcow2.h"
 
 /* -- In place ------------------------------------------------------------ */
 
-static int co_fn write_data(struct qcow2 *s, int64_t host,
+/* Writes guest data of @guest to @host. */
+static int co_fn write_data(struct qcow2 *s, int64_t guest, int64_t host,
                             const struct iovs *src)
 {
     int rc = qcow2_co_guard_data(s, host, src->bytes);
@@ -34,13 +36,14 @@ static int co_fn write_data(struct qcow2 *s, int64_t host,
         return rc;
     }
     node_event(s->data, EVENT_WRITE_AIO);
-    return node_co_pwritev(s->data, host, src, 0); /* yields */
+    return s->encrypted ? qcow2_co_write_cipher(s, guest, host, src)
+                        : node_co_pwritev(s->data, host, src, 0); /* yields */
 }
 
 /* One of several extents of a request. */
 struct write_part {
     struct qcow2 *s;
-    int64_t host;
+    int64_t guest, host;
     struct iovs src;
     struct iovec iov[];
 };
@@ -48,21 +51,22 @@ struct write_part {
 static int co_fn write_part(void *opaque)
 {
     struct write_part *p = opaque;
-    int rc = write_data(p->s, p->host, &p->src); /* yields */
+    int rc = write_data(p->s, p->guest, p->host, &p->src); /* yields */
 
     free(p);
     return rc;
 }
 
-static struct write_part *write_part_new(struct qcow2 *s, int64_t host,
-                                         const struct iovs *src, int64_t at,
-                                         int64_t bytes)
+static struct write_part *write_part_new(struct qcow2 *s, int64_t guest,
+                                         int64_t host, const struct iovs *src,
+                                         int64_t at, int64_t bytes)
 {
     int n = iovs_count(src, at, bytes);
     struct write_part *p = malloc(sizeof(*p) + (size_t)n * sizeof(p->iov[0]));
 
     if (p) {
         p->s = s;
+        p->guest = guest;
         p->host = host;
         p->src = iovs_of(p->iov, iovs_slice(src, at, bytes, p->iov));
     }
@@ -83,7 +87,7 @@ struct fresh_run {
     int64_t first, n;      /* its clusters: where the first begins, how many */
     int64_t host;          /* where the first one goes */
     bool in_place;         /* they have that place already */
-    bool fresh;            /* the place was never written */
+    bool fresh;            /* the place reads as zeroes */
     int64_t from, to;      /* data and what goes with them */
     struct busy busy;
     struct l2_ref ref;
@@ -164,6 +168,7 @@ static int co_fn run_place(struct fresh_run *r)
         return (int)n;
     }
     r->n = n;
+    r->fresh = r->fresh && !s->encrypted; /* what is there gets decrypted */
     rc = qcow2_co_reach(s, r->host + (n << s->cluster_bits)); /* yields */
     if (rc < 0) {
         qcow2_co_unalloc(s, r->host, n); /* yields */
@@ -335,6 +340,7 @@ static int co_fn run_write(struct fresh_run *r, const struct iovs *src,
     struct merged m = {.edges = NULL};
     bool head_zero = false, tail_zero = false;
     bool with_head, with_tail;
+    int64_t from;
     int rc;
 
     run_widen(r);
@@ -347,9 +353,9 @@ static int co_fn run_write(struct fresh_run *r, const struct iovs *src,
         with_head = m.head > 0 && !(head_zero && r->fresh);
         with_tail = m.tail > 0 && !(tail_zero && r->fresh);
         merged_join(&m, r, src, at, with_head, with_tail);
-        rc = write_data(s,
-                        r->host + (with_head ? r->from : r->offset) - r->first,
-                        &m.all); /* yields */
+        from = with_head ? r->from : r->offset;
+        rc =
+            write_data(s, from, r->host + from - r->first, &m.all); /* yields */
     }
     merged_fini(&m);
     return rc;
@@ -461,7 +467,7 @@ static int co_fn write_parts(struct qcow2 *s, struct extent *e, int64_t offset,
     while (n >= 0 && fan.rc == 0) {
         if (is_in_place(e)) {
             struct write_part *p =
-                write_part_new(s, e->host, src, at, e->bytes);
+                write_part_new(s, offset + at, e->host, src, at, e->bytes);
 
             n = p ? e->bytes : -ENOMEM;
             if (p) {
@@ -490,7 +496,7 @@ int co_fn qcow2_co_write(struct qcow2 *s, int64_t offset,
         return rc;
     }
     if (likely(e.bytes == src->bytes && is_in_place(&e))) {
-        return write_data(s, e.host, src); /* yields */
+        return write_data(s, offset, e.host, src); /* yields */
     }
     return write_parts(s, &e, offset, src); /* yields */
 }
@@ -499,8 +505,12 @@ int co_fn qcow2_co_pwritev(struct node *node, int64_t offset,
                            const struct iovs *src, unsigned flags)
 {
     struct qcow2 *s = qcow2_of(node);
-    int rc = qcow2_co_begin_change(s); /* yields */
+    int rc;
 
+    if ((flags & REQ_WRITE_COMPRESSED) && s->encrypted) {
+        return -EOPNOTSUPP; /* nobody reads both at once */
+    }
+    rc = qcow2_co_begin_change(s);                         /* yields */
     rc = rc ? rc : qcow2_co_record(s, offset, src->bytes); /* yields */
     if (rc < 0) {
         return rc;

@@ -151,11 +151,14 @@ static int co_fn read_side(struct rebase *r, int i, int64_t offset,
     return rc;
 }
 
-/* Writes what the old side has; @behind: it ends before that. */
+/* Writes what the old side has; @behind: it ends before that.  Only whole
+ * clusters can be compressed. */
 static int co_fn write_old(struct rebase *r, int64_t offset, const void *buf,
                            int64_t bytes, bool behind)
 {
-    unsigned flags = r->rq->compress ? REQ_WRITE_COMPRESSED : 0;
+    bool whole = is_aligned(offset, r->unit) &&
+                 (bytes == r->unit || offset + bytes == node_length(r->top));
+    unsigned flags = r->rq->compress && whole ? REQ_WRITE_COMPRESSED : 0;
 
     return behind ? node_co_pwrite_zeroes(r->top, offset, bytes, REQ_MAY_UNMAP)
                   : node_co_pwrite(r->top, offset, buf, bytes, flags);
@@ -182,10 +185,24 @@ static int co_fn copy_differences(struct rebase *r, int64_t offset,
     return rc;
 }
 
+/* How much of the first @bytes of @room at @offset is to be done at once, if
+ * clusters are to be written whole: whole ones, or all of one. */
+static int64_t whole_clusters(const struct rebase *r, int64_t offset,
+                              int64_t bytes, int64_t room)
+{
+    int64_t end = align_down(offset + bytes, r->unit);
+
+    if (bytes == room || end > offset) {
+        return bytes == room ? room : end - offset;
+    }
+    return min_i64(room, align_up(offset + bytes, r->unit) - offset);
+}
+
 /* One step at @offset; *@bytes is how far it went. */
 static int co_fn step(struct rebase *r, int64_t offset, int64_t *bytes)
 {
     struct extent own, e[2];
+    int64_t alike;
     int rc = extent_co_get(r->top, NULL, offset, *bytes, &own); /* yields */
 
     if (rc < 0) {
@@ -202,7 +219,12 @@ static int co_fn step(struct rebase *r, int64_t offset, int64_t *bytes)
         }
         *bytes = min_i64(*bytes, e[i].bytes);
     }
-    if ((e[0].zero && e[1].zero) || same_place(&e[0], &e[1])) {
+    alike = *bytes;
+    if (r->rq->compress) {
+        *bytes = whole_clusters(r, offset, alike, own.bytes);
+    }
+    if (*bytes <= alike &&
+        ((e[0].zero && e[1].zero) || same_place(&e[0], &e[1]))) {
         return 0;
     }
     /* End at multiples, so that clusters are written whole. */

@@ -16,7 +16,7 @@ int crash_percent(void)
 {
     const char *text = g_getenv("COBLK_CRASH_PERCENT");
 
-    return text ? atoi(text) : 100;
+    return text ? atoi(text) : 50;
 }
 
 static void crash(struct crash_points *p, const enum crash_fate *fates)

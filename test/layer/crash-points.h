@@ -28,7 +28,7 @@ void crash_everywhere(struct crash_points *p);
 /* A random number from 0 to @end - 1. */
 int64_t pick(int64_t end);
 
-/* What COBLK_CRASH_PERCENT says, or 100. */
+/* What COBLK_CRASH_PERCENT says, or 50. */
 int crash_percent(void);
 
 #endif /* TEST_LAYER_CRASH_POINTS_H */

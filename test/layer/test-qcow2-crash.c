@@ -10,7 +10,7 @@
  * and what had not is old or new.
  *
  * The seed is printed; --seed=R… repeats a run.  COBLK_CRASH_PERCENT is how
- * many of the crashes are tried, COBLK_CRASH_HISTORIES how many histories each
+ * many of the crashes are tried (50), COBLK_CRASH_HISTORIES how many histories each
  * kind of image gets at least.
  */
 #include <stdlib.h>
@@ -24,7 +24,7 @@
 #include "qcow2-bits.h"
 #include "qcow2-rig.h"
 
-#define MIN_CRASHES 3000 /* of all kinds together */
+#define MIN_CRASHES 4000 /* of all kinds together, if all are tried */
 #define MIN_EACH    120
 
 #define SMALL "'l2-cache-size':1024,'refcount-cache-size':1024,"

@@ -294,6 +294,37 @@ static void test_small_cluster(void)
     qcow2_header_fini(&h);
 }
 
+/* All in one sector, but for the name that is elsewhere. */
+static void test_short(void)
+{
+    static uint8_t buf[CLUSTER];
+    struct qcow2_header h = {
+        .version = 3,
+        .cluster_bits = 12,
+        .size = 10 * MiB,
+        .l1_entries = 5,
+        .l1_offset = 3 * CLUSTER,
+        .reftable_offset = CLUSTER,
+        .reftable_clusters = 1,
+        .refcount_order = 4,
+        .backing_name = g_strnfill(700, 'x'),
+        .backing_format = g_strdup("raw"),
+    };
+    struct qcow2_header out;
+
+    g_assert_cmpint(qcow2_header_serialise_short(&h, buf, 1024), ==, 0);
+    memset(buf + 1024, 'x', 700);
+    g_assert_cmpint(qcow2_header_parse(buf, CLUSTER, "x", &out, NULL), ==, 0);
+    g_assert_cmpstr(out.backing_name, ==, h.backing_name);
+    g_assert_cmpstr(out.backing_format, ==, "raw");
+    g_assert_cmpint(out.size, ==, h.size);
+    qcow2_header_fini(&out);
+
+    h.data_file = g_strnfill(450, 'y');
+    g_assert_cmpint(qcow2_header_serialise_short(&h, buf, 1024), ==, -ENOSPC);
+    qcow2_header_fini(&h);
+}
+
 static void test_version_2(void)
 {
     uint8_t buf[512];
@@ -332,6 +363,7 @@ int main(int argc, char **argv)
     g_test_add_func("/qcow2-header/unknown-feature",
                     test_unknown_feature_is_named);
     g_test_add_func("/qcow2-header/small-cluster", test_small_cluster);
+    g_test_add_func("/qcow2-header/short", test_short);
     g_test_add_func("/qcow2-header/version-2", test_version_2);
     return g_test_run();
 }

@@ -117,15 +117,66 @@ void co_fn qcow2_co_cut_ahead(struct qcow2 *s)
 
 /* -- The header ---------------------------------------------------------- */
 
+#define HEAD QCOW2_HEADER_SECTOR /* what is written at once, or not at all */
+
+/* Where what is not zero ends in both, in whole sectors. */
+static int64_t header_end(const uint8_t *a, const uint8_t *b, int64_t bytes)
+{
+    while (bytes > 0 && a[bytes - 1] == 0 && b[bytes - 1] == 0) {
+        bytes--;
+    }
+    return align_up(bytes, HEAD);
+}
+
+static int co_fn write_part(struct qcow2 *s, const uint8_t *buf, int64_t from,
+                            int64_t to)
+{
+    int rc = from < to ? qcow2_co_write_table(s, from, buf + from, to - from)
+                       : 0; /* yields */
+
+    return rc ? rc : node_co_flush(s->file); /* yields */
+}
+
+/*
+ * Makes @to, which differs from @now behind the first sector, the header.  In
+ * between it is in one sector, and the backing file's name behind all else:
+ * neither @now nor @to needs to be whole then.  @now is used up.
+ */
+static int co_fn write_in_steps(struct qcow2 *s, uint8_t *now,
+                                const uint8_t *to)
+{
+    const char *name = s->header.backing_name;
+    size_t bytes = name ? strlen(name) : 0;
+    int64_t end = header_end(now, to, s->cluster_size);
+    int64_t name_end = align_up(end + (int64_t)bytes, HEAD);
+    int rc;
+
+    if (name_end > s->cluster_size ||
+        qcow2_header_serialise_short(&s->header, now, end) < 0) {
+        return qcow2_co_write_table(s, 0, to, s->cluster_size); /* yields */
+    }
+    memcpy(now + end, name ? name : "", bytes);
+    rc = write_part(s, now, end, name_end);            /* yields */
+    rc = rc ? rc : write_part(s, now, 0, HEAD);        /* yields */
+    rc = rc ? rc : write_part(s, to, HEAD, end);       /* yields */
+    rc = rc ? rc : write_part(s, to, 0, HEAD);         /* yields */
+    return rc ? rc : write_part(s, to, end, name_end); /* yields */
+}
+
 int co_fn qcow2_co_write_header(struct qcow2 *s)
 {
-    uint8_t *buf = malloc((size_t)s->cluster_size);
-    int rc = buf ? qcow2_header_serialise(&s->header, buf) : -ENOMEM;
+    size_t bytes = (size_t)s->cluster_size;
+    uint8_t *now = malloc(bytes), *to = malloc(bytes);
+    int rc = now && to ? qcow2_header_serialise(&s->header, to) : -ENOMEM;
 
-    if (rc == 0) {
-        rc = qcow2_co_write_table(s, 0, buf, s->cluster_size); /* yields */
+    rc = rc ? rc : qcow2_co_read_table(s, 0, now, s->cluster_size);
+    if (rc == 0 && memcmp(now + HEAD, to + HEAD, bytes - HEAD) == 0) {
+        rc = qcow2_co_write_table(s, 0, to, HEAD); /* yields */
+    } else if (rc == 0) {
+        rc = write_in_steps(s, now, to); /* yields */
     }
-    free(buf);
+    free(now);
+    free(to);
     return rc;
 }
 

@@ -715,6 +715,12 @@ static void write_fields(struct writer *w, const struct qcow2_header *h)
     }
 }
 
+static void name_backing(struct writer *w, size_t offset, size_t bytes)
+{
+    store_be64(w->buf + 8, offset);
+    store_be32(w->buf + 16, (uint32_t)bytes);
+}
+
 static void write_backing_name(struct writer *w, const struct qcow2_header *h)
 {
     size_t bytes = h->backing_name ? strlen(h->backing_name) : 0;
@@ -723,8 +729,7 @@ static void write_backing_name(struct writer *w, const struct qcow2_header *h)
 
     if (p && bytes > 0) {
         memcpy(p, h->backing_name, bytes);
-        store_be64(w->buf + 8, offset);
-        store_be32(w->buf + 16, (uint32_t)bytes);
+        name_backing(w, offset, bytes);
     }
 }
 
@@ -747,4 +752,18 @@ int qcow2_header_serialise(const struct qcow2_header *h, uint8_t *buf)
 {
     /* The names of features are the one thing that can be left out. */
     return write_all(h, buf, true) || write_all(h, buf, false) ? 0 : -ENOSPC;
+}
+
+int qcow2_header_serialise_short(const struct qcow2_header *h, uint8_t *buf,
+                                 int64_t name_at)
+{
+    struct writer w = {.buf = buf, .end = QCOW2_HEADER_SECTOR};
+
+    memset(buf, 0, w.end);
+    write_fields(&w, h);
+    write_extensions(&w, h, false);
+    if (h->backing_name) {
+        name_backing(&w, (size_t)name_at, strlen(h->backing_name));
+    }
+    return w.full ? -ENOSPC : 0;
 }

@@ -143,6 +143,15 @@ nodiscard int qcow2_header_parse(const uint8_t *buf, size_t n,
 nodiscard int qcow2_header_serialise(const struct qcow2_header *h,
                                      uint8_t *buf);
 
+/*
+ * Writes all but the names of features into the sector @buf: a header that can
+ * be written at once.  The name of the backing file, if there is one, is to be
+ * at @name_at.  Returns 0, or -ENOSPC when it does not fit.
+ */
+#define QCOW2_HEADER_SECTOR 512
+nodiscard int qcow2_header_serialise_short(const struct qcow2_header *h,
+                                           uint8_t *buf, int64_t name_at);
+
 /* Frees what *@h owns and zeroes it. */
 void qcow2_header_fini(struct qcow2_header *h);
 

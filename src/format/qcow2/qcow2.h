@@ -217,7 +217,8 @@ void dirty_map_set(struct dirty_map *m, int64_t entry); /* of 8 bytes */
 
 /* -- Header (disk.c) ----------------------------------------------------- */
 
-/* Writes s->header to the file.  Does not flush.  @meta held. */
+/* Writes s->header to the file, so that a crash leaves it or the one before,
+ * if need be in steps.  The last of them is not flushed.  @meta held. */
 nodiscard int co_fn qcow2_co_write_header(struct qcow2 *s);
 /* Makes @to the header, durable after everything else is.  @meta held.  When
  * it fails nobody knows which one is on disk: the old one is written again,

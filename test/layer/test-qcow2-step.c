@@ -265,6 +265,50 @@ static void test_compressed_waits(void)
     g_assert_cmpint(close_node(node), ==, 0);
 }
 
+static void co_fn make_longer(void *opaque)
+{
+    struct node *node = opaque;
+
+    g_assert_cmpint(node_co_truncate(node, (CLUSTERS + 2) * CLUSTER,
+                                     PREALLOC_FALLOC, 0, NULL),
+                    ==, 0); /* yields */
+}
+
+/*
+ * The disk ended amid a cluster, which is to get a place with what it gains.
+ * Whoever writes to the beginning of it meanwhile waits.
+ */
+static void test_preallocated_edge(void)
+{
+    struct node *node = open_image();
+    struct mem *m = mem_of(node);
+    struct job edge =
+        job(TRUNCATE, .node = node, .offset = CLUSTERS * CLUSTER + 512);
+    struct job longer =
+        job(CALL, .node = node, .call = make_longer, .opaque = node);
+    struct job write = job(WRITE, .node = node, .bytes = 512, .fill = 2,
+                           .offset = CLUSTERS * CLUSTER);
+    struct job read = write;
+
+    read.kind = JOB_READ;
+    g_assert_cmpint(job_run(&edge), ==, 0);
+    m->hold = true;
+    job_start(&longer);
+    g_assert_cmpint(mem_pending(m), ==, 1);
+    job_start(&write);
+    while (mem_pending(m) > 1) {
+        mem_complete(m, 1);
+    }
+    m->hold = false;
+    mem_complete_all(m);
+    g_assert_cmpint(job_finish(&longer), ==, 0);
+    g_assert_cmpint(job_finish(&write), ==, 0);
+    job_start(&read);
+    g_assert_true(bytes_are(read.buf, 2, 512));
+    g_assert_cmpint(job_finish(&read), ==, 0);
+    g_assert_cmpint(close_node(node), ==, 0);
+}
+
 /* A reader of a cluster that is being allocated sees what was there. */
 static void test_read_before_link(void)
 {
@@ -558,6 +602,7 @@ int main(int argc, char **argv)
     g_test_add_func("/qcow2-step/same-failed", test_same_cluster_failed);
     g_test_add_func("/qcow2-step/mapped", test_mapped_does_not_wait);
     g_test_add_func("/qcow2-step/compressed-waits", test_compressed_waits);
+    g_test_add_func("/qcow2-step/preallocated-edge", test_preallocated_edge);
     g_test_add_func("/qcow2-step/read-before-link", test_read_before_link);
     g_test_add_func("/qcow2-step/fresh", test_fresh_cluster);
     g_test_add_func("/qcow2-step/used", test_used_cluster);

@@ -237,8 +237,8 @@ static int64_t co_fn preallocate_edge(struct qcow2 *s, int64_t old,
     return rc < 0 ? rc : cluster_up(s, old);
 }
 
-static int co_fn preallocate(struct qcow2 *s, int64_t offset, int64_t end,
-                             enum prealloc_mode how)
+static int co_fn preallocate_busy(struct qcow2 *s, int64_t offset, int64_t end,
+                                  enum prealloc_mode how)
 {
     offset = preallocate_edge(s, offset, how); /* yields */
     if (offset < 0) {
@@ -253,6 +253,20 @@ static int co_fn preallocate(struct qcow2 *s, int64_t offset, int64_t end,
         offset += n;
     }
     return 0;
+}
+
+static int co_fn preallocate(struct qcow2 *s, int64_t offset, int64_t end,
+                             enum prealloc_mode how)
+{
+    int64_t first = cluster_down(s, offset);
+    struct busy busy;
+    int rc;
+
+    /* The beginning of the first cluster is in use. */
+    busy_begin(s, &busy, first, cluster_up(s, end) - first); /* yields */
+    rc = preallocate_busy(s, offset, end, how);              /* yields */
+    busy_end(s, &busy);
+    return rc;
 }
 
 /* -- What is behind the end ---------------------------------------------- */

@@ -92,8 +92,6 @@ static int run(struct bitmap_cmd *b, const GPtrArray *given,
     if (status < 0 && granularity) {
         status =
             img_parse_size(granularity, "the granularity", &b->rq.granularity);
-        /* 0 stands for the default. */
-        b->rq.granularity = b->rq.granularity ? b->rq.granularity : 1;
     }
     if (status < 0) {
         img_run(bitmap_entry, b);

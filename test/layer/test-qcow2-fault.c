@@ -9,6 +9,9 @@
  *   - the file, as it is at that moment, has no errors but leaks,
  *   - the operation that failed works when it is done again,
  *   - in the end the disk reads as a model says, and the image is consistent.
+ *
+ * Several users at once, for whom calls fail now and then, do again what failed
+ * until it works; in the end it is the same.
  */
 #include <errno.h>
 #include <stdlib.h>
@@ -17,6 +20,7 @@
 #include "block/driver.h"
 #include "driver/driver_list.h"
 #include "format/qcow2/driver.h"
+#include "format/qcow2/fan.h"
 #include "qcow2-rig.h"
 
 #define MAX_DISK (4608 * KiB)
@@ -32,14 +36,16 @@ static struct {
     int left; /* calls until then; below 0: it is over */
     enum when when;
     int rc;
-    bool read; /* it was a read */
+    bool read;  /* it was a read */
+    int one_in; /* if not 0: one call of so many fails, whichever */
 } fault;
 
 static struct driver driver_faulty;
 
 static bool is_turn(void)
 {
-    return fault.left-- == 0;
+    return fault.one_in ? g_test_rand_int_range(0, fault.one_in) == 0
+                        : fault.left-- == 0;
 }
 
 static bool begin(bool *after)
@@ -509,6 +515,124 @@ static void test_kind(gconstpointer opaque)
     g_assert_cmpint(runs, >, 50 / stride);
 }
 
+/* -- Several at once ----------------------------------------------------- */
+
+#define USERS      8
+#define USER_STEPS 150
+#define STRIPE     1000 /* clusters have bytes of several users */
+
+static const struct kind crowds[] = {
+    {"crowd", "cluster_size=512,refcount_bits=64", SNAPSHOTS, 0},
+    {"crowd-lazy", "cluster_size=4k,lazy_refcounts=on", SNAPSHOTS, 0},
+    {"crowd-subclusters", "cluster_size=16k,extended_l2=on", SNAPSHOTS, 0},
+    {"crowd-data-file", "cluster_size=4k,data_file=data", 0, 0},
+};
+
+struct user {
+    struct node *node;
+    struct model *m;
+    int number;
+};
+
+static int co_fn user_write(struct user *u, int64_t offset, int64_t bytes,
+                            int fill)
+{
+    g_autofree uint8_t *buf = g_malloc((gsize)bytes);
+    int rc;
+
+    memset(buf, fill, (size_t)bytes);
+    rc = node_co_pwrite(u->node, offset, buf, bytes, 0); /* yields */
+    if (rc == 0) {
+        memset(u->m->disk + offset, fill, (size_t)bytes);
+    }
+    return rc;
+}
+
+static int co_fn user_zero(struct user *u, int64_t offset, int64_t bytes)
+{
+    int rc = node_co_pwrite_zeroes(u->node, offset, bytes, REQ_MAY_UNMAP);
+
+    if (rc == 0) {
+        memset(u->m->disk + offset, 0, (size_t)bytes);
+    }
+    return rc;
+}
+
+static int co_fn user_read(struct user *u, int64_t offset, int64_t bytes)
+{
+    g_autofree uint8_t *buf = g_malloc((gsize)bytes);
+    int rc = node_co_pread(u->node, offset, buf, bytes); /* yields */
+
+    if (rc == 0) {
+        g_assert_true(memcmp(buf, u->m->disk + offset, (size_t)bytes) == 0);
+    }
+    return rc;
+}
+
+static int co_fn user_entry(void *opaque)
+{
+    struct user *u = opaque;
+    GRand *dice = g_rand_new_with_seed((guint32)g_test_rand_int());
+
+    for (int i = 0; i < USER_STEPS; i++) {
+        int stripe = g_rand_int_range(dice, 0, BASE_DISK / STRIPE / USERS);
+        int64_t first = g_rand_int_range(dice, 0, STRIPE);
+        int64_t bytes = g_rand_int_range(dice, 1, STRIPE - (int)first + 1);
+        int64_t offset = (stripe * USERS + u->number) * STRIPE + first;
+        int what = g_rand_int_range(dice, 0, 10);
+        int rc = 0;
+
+        for (int tries = 0; tries == 0 || rc < 0; tries++) {
+            rc = what < 5   ? user_write(u, offset, bytes, i + 1)
+                 : what < 7 ? user_zero(u, offset, bytes)
+                 : what < 9 ? user_read(u, offset, bytes)
+                            : node_co_flush(u->node);
+            g_assert_cmpint(tries, <, 200);
+        }
+    }
+    g_rand_free(dice);
+    g_free(u);
+    return 0;
+}
+
+static void crowd_entry(void *opaque)
+{
+    const struct user *all = opaque;
+    struct fan fan = {.running = 0};
+
+    co_assert_role();
+    for (int i = 0; i < USERS; i++) {
+        struct user *u = g_memdup2(all, sizeof(*all));
+
+        u->number = i;
+        fan_start(&fan, user_entry, u); /* yields */
+    }
+    g_assert_cmpint(fan_finish(&fan), ==, 0); /* yields */
+}
+
+static void test_crowd(gconstpointer opaque)
+{
+    static struct model m;
+    const struct kind *k = opaque;
+    struct user u = {.m = &m};
+
+    make_base(k, &m);
+    copy("base", "work");
+    fault.left = -1;
+    u.node = open_work();
+    fault.when = g_test_rand_int_range(0, 2) ? AFTER : BEFORE;
+    fault.rc = g_test_rand_int_range(0, 2) ? -EIO : -ENOSPC;
+    fault.one_in = 40;
+    rig_run(crowd_entry, &u);
+    fault.one_in = 0;
+    model_expect(&m, u.node);
+    g_assert_cmpint(rig_close(u.node), ==, 0);
+    check("work", true);
+    u.node = rig_open("work", NULL, 0);
+    model_expect(&m, u.node);
+    g_assert_cmpint(rig_close(u.node), ==, 0);
+}
+
 int main(int argc, char **argv)
 {
     int rc;
@@ -521,6 +645,12 @@ int main(int argc, char **argv)
             g_strconcat("/qcow2-fault/", kinds[i].name, NULL);
 
         g_test_add_data_func(name, &kinds[i], test_kind);
+    }
+    for (size_t i = 0; i < G_N_ELEMENTS(crowds); i++) {
+        g_autofree char *name =
+            g_strconcat("/qcow2-fault/", crowds[i].name, NULL);
+
+        g_test_add_data_func(name, &crowds[i], test_crowd);
     }
     rc = g_test_run();
     rig_fini();

@@ -341,6 +341,7 @@ int co_fn node_co_open_child(struct node *node, const char *name,
     if (node->preopened && strcmp(name, "file") == 0) {
         child = node->preopened;
         node->preopened = NULL;
+        child->flags |= flags & NODE_UNMAP;
     } else {
         child_opts = take_child_options(node, name, opts, &why);
         if (child_opts) {

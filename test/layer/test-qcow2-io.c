@@ -3,6 +3,7 @@
  * qcow2: what is written is read again, whatever kind of cluster it meets, and
  * the image stays consistent.
  */
+#include <glib/gstdio.h>
 #include <string.h>
 
 #include "qcow2-rig.h"
@@ -146,6 +147,49 @@ static void test_row_across_refcount_blocks(void)
     rig_check("a.qcow2");
 }
 
+static int64_t file_bytes(const char *name, bool on_disk)
+{
+    g_autofree char *path = rig_path(name);
+    GStatBuf st;
+
+    g_assert_cmpint(g_stat(path, &st), ==, 0);
+    return on_disk ? st.st_blocks * 512 : st.st_size;
+}
+
+/* What was discarded is taken again before the file gets longer, also when
+ * nobody flushes in between. */
+static void test_freed_is_taken_again(void)
+{
+    struct node *node;
+
+    rig_create("a.qcow2", 64 * MiB, "");
+    node = rig_open("a.qcow2", NULL, NODE_RDWR | NODE_UNMAP);
+    g_assert_cmpint(rig_write(node, 0, 16 * MiB, 1, 0), ==, 0);
+    g_assert_cmpint(rig_discard(node, 0, 16 * MiB), ==, 0);
+    g_assert_cmpint(rig_write(node, 32 * MiB, 16 * MiB, 2, 0), ==, 0);
+    rig_expect(node, 0, 32 * MiB, 0);
+    rig_expect(node, 32 * MiB, 16 * MiB, 2);
+    g_assert_cmpint(rig_close(node), ==, 0);
+    g_assert_cmpint(file_bytes("a.qcow2", false), <, 18 * MiB);
+    rig_check("a.qcow2");
+}
+
+/* A shorter disk takes less of the host, also where the file cannot be cut. */
+static void test_shrink_gives_back(void)
+{
+    struct node *node;
+
+    rig_create("a.qcow2", 16 * MiB, "");
+    node = rig_open("a.qcow2", NULL, NODE_RDWR);
+    g_assert_cmpint(rig_write(node, 8 * MiB, 8 * MiB, 1, 0), ==, 0);
+    g_assert_cmpint(rig_write(node, 0, 8 * MiB, 2, 0), ==, 0);
+    g_assert_cmpint(rig_truncate(node, 4 * MiB, PREALLOC_OFF), ==, 0);
+    rig_expect(node, 0, 4 * MiB, 2);
+    g_assert_cmpint(rig_close(node), ==, 0);
+    g_assert_cmpint(file_bytes("a.qcow2", true), <, 6 * MiB);
+    rig_check("a.qcow2");
+}
+
 static const char compress_opts[] = "driver=compress,file.driver=qcow2";
 
 /* Does the image itself say that the cluster at @offset is compressed? */
@@ -218,6 +262,8 @@ int main(int argc, char **argv)
     g_test_add_data_func("/qcow2-io/discard-shows-no-backing/v3",
                          "compat=1.1,backing_file=base.qcow2,backing_fmt=qcow2",
                          test_discard_shows_no_backing);
+    g_test_add_func("/qcow2-io/freed-again", test_freed_is_taken_again);
+    g_test_add_func("/qcow2-io/shrink-gives-back", test_shrink_gives_back);
     g_test_add_func("/qcow2-io/compress", test_compress);
     g_test_add_func("/qcow2-io/compress-raw", test_compress_needs_format);
     g_test_add_func("/qcow2-io/row-across-refcount-blocks",

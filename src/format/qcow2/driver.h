@@ -14,7 +14,9 @@
  *   pass-discard-request   tell the host of what guests discard; default: if
  *                          opened with NODE_UNMAP
  *   pass-discard-snapshot  of clusters that deleted snapshots held; default on
- *   pass-discard-other     of those that were replaced; default off
+ *   pass-discard-other     of those that were replaced; default off.  What
+ *                          the end of a disk held that is cut off is always
+ *                          passed
  *   overlap-check          which tables are guarded against being written
  *                          over: none, constant (those that seldom move),
  *                          cached (all that are known anyway; the default) or

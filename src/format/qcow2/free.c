@@ -18,6 +18,8 @@
 
 /* So many entries mean that it is time for a write-back. */
 #define MANY_FREES 16384
+/* So many bytes are worth a write-back, lest the file gets longer. */
+#define MUCH_FREED (8 * MiB)
 
 struct freed {
     struct list link;
@@ -79,9 +81,12 @@ void qcow2_free(struct qcow2 *s, int64_t offset, int64_t bytes,
 
     offset = cluster_down(s, offset);
     pthread_mutex_lock(&s->free_lock);
+    atomic_fetch_add(&s->free_bytes, end - offset);
     if (!extend_last_locked(s, offset, end - offset, why)) {
         f = malloc(sizeof(*f));
-        if (f) {
+        if (!f) {
+            atomic_fetch_sub(&s->free_bytes, end - offset);
+        } else {
             *f = (struct freed){
                 .offset = offset,
                 .bytes = end - offset,
@@ -137,6 +142,7 @@ static struct freed *take_safe(struct qcow2 *s)
         if (!is_being_read_locked(s, f)) {
             list_del(&f->link);
             atomic_fetch_sub(&s->n_frees, 1);
+            atomic_fetch_sub(&s->free_bytes, f->bytes);
             pthread_mutex_unlock(&s->free_lock);
             return f;
         }
@@ -225,6 +231,16 @@ int co_fn qcow2_co_apply_frees(struct qcow2 *s)
     return rc;
 }
 
+bool co_fn qcow2_co_reclaim(struct qcow2 *s)
+{
+    if (atomic_load_explicit(&s->free_bytes, memory_order_relaxed) <
+        MUCH_FREED) {
+        return false;
+    }
+    /* If it fails, so will the next flush, which tells. */
+    return qcow2_co_write_back(s) == 0 && qcow2_co_apply_frees(s) == 0;
+}
+
 void qcow2_frees_capture(struct qcow2 *s, struct list *ret)
 {
     pthread_mutex_lock(&s->free_lock);
@@ -254,4 +270,5 @@ void qcow2_drop_frees(struct qcow2 *s)
     drop_list(&s->frees);
     drop_list(&s->safe_frees);
     atomic_store(&s->n_frees, 0);
+    atomic_store(&s->free_bytes, 0);
 }

@@ -145,6 +145,7 @@ static int take_options(struct node *node, struct options *opts,
     o->pass[QCOW2_FREE_REQUEST] = unmap;
     o->pass[QCOW2_FREE_SNAPSHOT] = true;
     o->pass[QCOW2_FREE_OTHER] = false;
+    o->pass[QCOW2_FREE_SHRINK] = true;
     if (rc == 0) {
         rc = options_take_bool(opts, "lazy-refcounts", &o->lazy, err);
         o->lazy_given = rc > 0;
@@ -654,6 +655,7 @@ static void init_locks(struct qcow2 *s)
     atomic_init(&s->l1, NULL);
     atomic_init(&s->changed, false);
     atomic_init(&s->corrupt, false);
+    atomic_init(&s->free_bytes, 0);
 }
 
 /* Undoes whatever was done of opening. */
@@ -695,8 +697,10 @@ static int co_fn open_image(struct node *node, struct options *opts,
     struct open_options o = {.cache = -1};
     int rc = take_options(node, opts, &o, err);
 
-    rc =
-        rc ? rc : node_co_open_child(node, "file", opts, node_flags(node), err);
+    /* Which discards reach the file is ours to say: see @passes_discard. */
+    rc = rc ? rc
+            : node_co_open_child(node, "file", opts,
+                                 node_flags(node) | NODE_UNMAP, err);
     if (rc < 0) {
         return rc;
     }

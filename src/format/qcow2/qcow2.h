@@ -107,6 +107,7 @@ enum qcow2_free_why {
     QCOW2_FREE_REQUEST,  /* a guest's discard or zeroes */
     QCOW2_FREE_SNAPSHOT, /* a snapshot that was deleted */
     QCOW2_FREE_OTHER,    /* replaced by another cluster */
+    QCOW2_FREE_SHRINK,   /* the disk is getting shorter */
     QCOW2_FREE_WHYS,
 };
 
@@ -147,7 +148,8 @@ struct qcow2 {
     atomic_bool changed; /* the image is marked as being written to */
     atomic_bool corrupt; /* no more writes: metadata would be overwritten */
     atomic_int n_frees;  /* on both lists of free.c; for a quick look */
-    atomic_int sparse;   /* status.c: 1 the file is, -1 it is not, 0 ask */
+    _Atomic int64_t free_bytes; /* that those are about */
+    atomic_int sparse; /* status.c: 1 the file is, -1 it is not, 0 ask */
     _Atomic int64_t vm_state_at; /* guest offset where VM state begins */
 
     /* -- Under @meta */
@@ -349,6 +351,10 @@ nodiscard int co_fn qcow2_co_apply_frees(struct qcow2 *s);
 bool qcow2_has_safe_frees(struct qcow2 *s);
 /* So many that memory, and the host's space, should be given back soon. */
 bool qcow2_has_many_frees(struct qcow2 *s);
+/* Before the file gets longer: if much was freed that cannot be allocated yet,
+ * writes tables back so that it can.  Returns whether that was so.  @meta
+ * held. */
+bool co_fn qcow2_co_reclaim(struct qcow2 *s);
 /* For write-back: takes all that tables on disk may still refer to, and gives
  * them back as safe (@rc is 0) or not. */
 void qcow2_frees_capture(struct qcow2 *s, struct list *ret);

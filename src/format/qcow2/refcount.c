@@ -583,6 +583,10 @@ int64_t co_fn qcow2_co_alloc(struct qcow2 *s, int64_t want, int64_t *ret_offset,
 
     node_event(s->file, EVENT_CLUSTER_ALLOC);
     n = take_first(s, want, &c); /* yields */
+    if (n > 0 && c << s->cluster_bits >= never_used && qcow2_co_reclaim(s)) {
+        qcow2_co_unalloc(s, c << s->cluster_bits, n); /* yields */
+        n = take_first(s, want, &c);                  /* yields */
+    }
     if (n < 0) {
         return n;
     }

@@ -287,7 +287,7 @@ void co_fn qcow2_co_drop_tables(struct qcow2 *s, int64_t length)
             if (e & QCOW2_COPIED) {
                 cache_forget(s->l2_cache, table, s->cluster_size);
             }
-            qcow2_free(s, table, s->cluster_size, QCOW2_FREE_OTHER);
+            qcow2_free(s, table, s->cluster_size, QCOW2_FREE_SHRINK);
         }
     }
     co_mutex_unlock(&s->writeback);
@@ -302,7 +302,7 @@ static int co_fn drop_behind(struct qcow2 *s, int64_t length)
     int rc = 0;
 
     if (first < end) {
-        rc = qcow2_co_unmap(s, first, end - first, QCOW2_FREE_REQUEST);
+        rc = qcow2_co_unmap(s, first, end - first, QCOW2_FREE_SHRINK);
     }
     rc = rc ? rc : qcow2_co_flush_all(s); /* yields */
     if (rc == 0) {

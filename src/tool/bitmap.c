@@ -11,6 +11,7 @@
 #include "block/node.h"
 #include "tool/extent.h"
 
+TSA(no_thread_safety_analysis)
 /* The table of functions if the image has bitmaps; else NULL and *@err. */
 static const struct image_ops *ops_of(const struct node *node, GError **err)
 {

@@ -132,6 +132,33 @@ static void test_zero_above_zeroes(void)
     rig_check("a.qcow2");
 }
 
+/* What a disk gains is zeroes, though the backing file has something there and
+ * clusters get a place. */
+static void test_preallocated_above_backing(void)
+{
+    static const enum prealloc_mode modes[] = {
+        PREALLOC_OFF,
+        PREALLOC_METADATA,
+        PREALLOC_FALLOC,
+        PREALLOC_FULL,
+    };
+    struct node *node;
+
+    g_assert_cmpint(rig_shell(NULL, "tr '\\0' '\\1' </dev/zero | "
+                                    "head -c 1M >b.raw"),
+                    ==, 0);
+    for (size_t i = 0; i < G_N_ELEMENTS(modes); i++) {
+        rig_create("a.qcow2", 100 * KiB,
+                   "extended_l2=on,backing_file=b.raw,backing_fmt=raw");
+        node = rig_open("a.qcow2", NULL, NODE_RDWR);
+        g_assert_cmpint(rig_truncate(node, 2 * MiB, modes[i]), ==, 0);
+        rig_expect(node, 0, 100 * KiB, 1);
+        rig_expect(node, 100 * KiB, 1948 * KiB, 0);
+        g_assert_cmpint(rig_close(node), ==, 0);
+        rig_check("a.qcow2");
+    }
+}
+
 /* A new refcount block does not come between clusters of one write: they are
  * 5 to 68 of the file, of which a block counts 64. */
 static void test_row_across_refcount_blocks(void)
@@ -268,6 +295,8 @@ int main(int argc, char **argv)
     g_test_add_func("/qcow2-io/compress-raw", test_compress_needs_format);
     g_test_add_func("/qcow2-io/row-across-refcount-blocks",
                     test_row_across_refcount_blocks);
+    g_test_add_func("/qcow2-io/preallocated-above-backing",
+                    test_preallocated_above_backing);
     g_test_add_func("/qcow2-io/zero-subclusters", test_zero_subclusters);
     g_test_add_func("/qcow2-io/zero-above-zeroes", test_zero_above_zeroes);
     rc = g_test_run();

@@ -159,7 +159,7 @@ static struct qcow2_entry zero_in_place(const struct qcow2 *s,
 }
 
 /* Maps those of @n clusters from guest offset @offset on that are not mapped
- * yet to clusters from @host on.  All of them are holes. */
+ * yet to clusters from @host on.  All of them are holes, or zeroes. */
 static int map_clusters(struct qcow2 *s, const struct l2_ref *ref, int64_t n,
                         int64_t host)
 {
@@ -175,6 +175,11 @@ static int map_clusters(struct qcow2 *s, const struct l2_ref *ref, int64_t n,
             .bitmap = s->entry.extended && !shines ? QCOW2_ALL_ALLOC : 0,
         };
 
+        if (s->entry.extended && shines) {
+            struct qcow2_entry there = l2_load(s, data, ref->index + (int)i);
+
+            e.bitmap = there.bitmap & QCOW2_ALL_ZERO;
+        }
         if (s->encrypted) {
             e = zero_in_place(s, e);
         }

@@ -46,6 +46,8 @@ enum driver_traits {
     DRIVER_GROWS = 1 << 2,  /* a write past the end makes it longer */
     DRIVER_HOST = 1 << 3,   /* a leaf on a file or device of this host, which
                              * takes the options filename, aio and locking */
+    DRIVER_NOISE = 1 << 4,  /* what was never written reads as anything:
+                             * zeroes cost as much as data */
 };
 
 struct image_ops;

@@ -9,6 +9,7 @@
 #include "format/blkverify.h"
 #include "format/compress.h"
 #include "format/copy_on_read.h"
+#include "format/luks.h"
 #include "format/qcow2/driver.h"
 #include "format/raw.h"
 #include "format/writelog.h"
@@ -16,11 +17,11 @@
 void cmd_register_drivers(void)
 {
     static const struct driver *const drivers[] = {
-        &driver_file,      &driver_host_device, &driver_host_cdrom,
-        &driver_null,      &driver_null_co,     &driver_null_aio,
-        &driver_raw,       &driver_qcow2,       &driver_blkdebug,
-        &driver_blkverify, &driver_compress,    &driver_copy_on_read,
-        &driver_writelog,
+        &driver_file,         &driver_host_device, &driver_host_cdrom,
+        &driver_null,         &driver_null_co,     &driver_null_aio,
+        &driver_raw,          &driver_qcow2,       &driver_luks,
+        &driver_blkdebug,     &driver_blkverify,   &driver_compress,
+        &driver_copy_on_read, &driver_writelog,
     };
 
     for (size_t i = 0; i < G_N_ELEMENTS(drivers); i++) {

@@ -206,8 +206,10 @@ static bool is_zero_when_new(struct node *node)
 {
     struct node *leaf = node;
 
-    while (node_file(leaf)) {
-        leaf = node_file(leaf);
+    for (; node_file(leaf); leaf = node_file(leaf)) {
+        if (node_driver(leaf)->traits & DRIVER_NOISE) {
+            return false;
+        }
     }
     return strcmp(node_driver(leaf)->name, "host_device") != 0 ||
            leaf != node_file(node) ||

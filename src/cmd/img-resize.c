@@ -9,6 +9,7 @@
 
 #include "base/align.h"
 #include "block/block.h"
+#include "block/driver.h"
 #include "block/node.h"
 #include "cmd/img.h"
 
@@ -50,6 +51,8 @@ static int64_t new_length(const struct resize *r, int64_t now)
 static int co_fn resize_node(struct resize *r, struct node *node)
 {
     int64_t length = new_length(r, tool_length(node));
+    /* As long as zeroes cost nothing: a disk grows at once. */
+    bool zero = !(node_driver(node)->traits & DRIVER_NOISE);
     GError *err = NULL;
     int rc;
 
@@ -60,8 +63,9 @@ static int co_fn resize_node(struct resize *r, struct node *node)
         return cmd_fail("%s: --preallocation is for making it larger",
                         r->image.name);
     }
-    rc = node_co_truncate(node, length, (enum prealloc_mode)r->prealloc,
-                          TRUNCATE_EXACT | TRUNCATE_ZERO_NEW, &err);
+    rc =
+        node_co_truncate(node, length, (enum prealloc_mode)r->prealloc,
+                         TRUNCATE_EXACT | (zero ? TRUNCATE_ZERO_NEW : 0), &err);
     if (rc < 0 && !err) {
         return cmd_fail("%s: cannot be resized: %s", r->image.name,
                         g_strerror(-rc));

@@ -18,6 +18,7 @@
 #include "format/blkverify.h"
 #include "format/compress.h"
 #include "format/copy_on_read.h"
+#include "format/luks.h"
 #include "format/qcow2/driver.h"
 #include "format/raw.h"
 #include "format/writelog.h"
@@ -135,6 +136,7 @@ static void register_builtin(void)
     driver_register(&driver_null_aio);
     driver_register(&driver_raw);
     driver_register(&driver_qcow2);
+    driver_register(&driver_luks);
     driver_register(&driver_blkdebug);
     driver_register(&driver_blkverify);
     driver_register(&driver_compress);

@@ -179,13 +179,36 @@ static int co_fn create_target(struct convert_cmd *c)
     return rc < 0 ? img_fail(err) : -1;
 }
 
+/* What opening a new image takes of the options it was made with. */
+static struct options *opening_options(const struct convert_cmd *c)
+{
+    static const char *const keys[] = {"key-secret", "encrypt.key-secret"};
+    g_autoptr(options) all = options_new();
+    struct options *ret = options_new();
+
+    if (!c->created || !c->options ||
+        options_parse(all, c->options, NULL) < 0) {
+        return ret;
+    }
+    for (size_t i = 0; i < G_N_ELEMENTS(keys); i++) {
+        const char *value = options_peek(all, keys[i]);
+
+        if (value) {
+            options_set(ret, keys[i], value);
+        }
+    }
+    return ret;
+}
+
 static int co_fn open_target(struct convert_cmd *c)
 {
+    g_autoptr(options) opts = opening_options(c);
     struct tool_image image = {
         .name = c->target,
         .format = c->target_opts ? NULL : c->target_format,
         .image_opts = c->target_opts,
         .flags = NODE_RDWR | NODE_UNMAP | c->target_flags,
+        .options = opts,
     };
     GError *err = NULL;
 

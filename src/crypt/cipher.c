@@ -168,9 +168,8 @@ static void xor_sector(uint8_t *dst, const uint8_t *src, const uint64_t *with)
  * blocks of a sector handed over at once the processor does several of them
  * at a time, which is about five times as fast.
  */
-static void xts_sector(const struct cipher *c, const union context *key,
-                       nettle_cipher_func *crypt, const uint8_t *iv,
-                       uint8_t *dst, const uint8_t *src)
+static void xts_sector(const union context *key, nettle_cipher_func *crypt,
+                       const uint8_t *iv, uint8_t *dst, const uint8_t *src)
 {
     uint64_t tweaks[SECTOR_WORDS];
 
@@ -191,7 +190,7 @@ void cipher_encrypt(const struct cipher *c, int64_t offset, void *dst,
     for (int64_t i = 0; i < bytes; i += CIPHER_SECTOR) {
         make_iv(c, offset + i, iv);
         if (c->spec.mode == CIPHER_XTS) {
-            xts_sector(c, &c->encrypt, c->meta->encrypt, iv, to + i, from + i);
+            xts_sector(&c->encrypt, c->meta->encrypt, iv, to + i, from + i);
         } else {
             cbc_encrypt(&c->encrypt, c->meta->encrypt, BLOCK, iv, SECTOR,
                         to + i, from + i);
@@ -210,7 +209,7 @@ void cipher_decrypt(const struct cipher *c, int64_t offset, void *dst,
     for (int64_t i = 0; i < bytes; i += CIPHER_SECTOR) {
         make_iv(c, offset + i, iv);
         if (c->spec.mode == CIPHER_XTS) {
-            xts_sector(c, &c->decrypt, c->meta->decrypt, iv, to + i, from + i);
+            xts_sector(&c->decrypt, c->meta->decrypt, iv, to + i, from + i);
         } else {
             cbc_decrypt(&c->decrypt, c->meta->decrypt, BLOCK, iv, SECTOR,
                         to + i, from + i);

@@ -42,8 +42,8 @@ void hash_pbkdf2(enum hash hash, const void *secret, size_t secret_bytes,
 
 /*
  * How many iterations of the above, for @bytes of key material, this machine
- * does in @ms milliseconds of processor time.  Takes about a fifth of a
- * second.  At least 1, at most UINT32_MAX.
+ * does in @ms milliseconds of processor time.  Takes at most about a fifth
+ * of a second.  At least 1, at most UINT32_MAX.
  */
 uint32_t hash_pbkdf2_iterations(enum hash hash, size_t bytes, int64_t ms);
 

@@ -13,7 +13,8 @@
 
 TSA(no_thread_safety_analysis)
 /* The table of functions if the image has bitmaps; else NULL and *@err. */
-static const struct image_ops *ops_of(const struct node *node, GError **err)
+static const struct image_ops *co_fn ops_of(const struct node *node,
+                                            GError **err)
 {
     const struct driver *drv = node_driver(node);
 

@@ -97,8 +97,12 @@ struct image_info {
     char *backing_filename;      /* as written in the image, or NULL */
     char *backing_format;        /* or NULL */
     char *full_backing_filename; /* resolved against the image, or NULL */
+    char *json_filename; /* opens it where its name alone does not, or NULL */
 };
 void image_info_fini(struct image_info *info);
+/* json:{…} that opens @node, whose file is a leaf, with @key as @value. */
+char *image_json_filename(struct node *node, const char *key,
+                          const char *value);
 
 /* Receives progress, 0 to @total in any unit. */
 typedef void image_progress_fn(void *opaque, int64_t done, int64_t total);

@@ -14,6 +14,7 @@
 #include <unistd.h>
 
 #include "base/align.h"
+#include "base/options.h"
 #include "block/driver.h"
 #include "block/image.h"
 #include "block/node.h"
@@ -254,6 +255,11 @@ static int co_fn look_at_target(struct convert_cmd *c)
     }
     c->rq.cluster = info.cluster_size;
     image_info_fini(&info);
+    if (c->compress && info.encrypted) {
+        return cmd_fail("%s: cannot be compressed and encrypted; leave -c or "
+                        "the encryption out",
+                        c->target);
+    }
     if (c->compress && !can_compress(node_driver(image))) {
         return fail_compress(c, node_driver(image));
     }

@@ -14,6 +14,7 @@
 
 #include "base/align.h"
 #include "base/error.h"
+#include "base/options.h"
 #include "block/driver.h"
 #include "block/image.h"
 #include "block/node.h"
@@ -28,8 +29,9 @@
 
 struct commit {
     const struct commit_request *rq;
-    GPtrArray *layers; /* struct node *, the top first; owned references */
-    struct node *base; /* owned reference */
+    GPtrArray *layers;     /* struct node *, the top first; owned references */
+    struct node *base;     /* owned reference */
+    struct options *below; /* owned: what was given for the next one down */
     int64_t length;
     char *buf;
     int64_t started; /* for the rate */
@@ -80,15 +82,31 @@ static int co_fn below(struct node *node, struct image_info *info,
 static int co_fn open_base(struct commit *c, const struct image_info *info,
                            GError **err)
 {
-    const struct tool_image image = {
-        .name = info->full_backing_filename,
-        .format = info->backing_format,
-        .flags = NODE_RDWR | NODE_UNMAP |
-                 (c->rq->image.flags & (NODE_DIRECT | NODE_NO_FLUSH)),
-    };
+    const struct tool_image image = tool_backing_image(
+        info->full_backing_filename, info->backing_format, c->below,
+        NODE_RDWR | NODE_UNMAP |
+            (c->rq->image.flags & (NODE_DIRECT | NODE_NO_FLUSH)));
 
     c->base = tool_co_open(&image, err); /* yields */
     return c->base ? 0 : -EIO;
+}
+
+static int co_fn open_layer(struct commit *c, const struct image_info *info,
+                            GError **err)
+{
+    const struct tool_image image =
+        tool_backing_image(info->full_backing_filename, info->backing_format,
+                           c->below, NODE_NO_BACKING);
+    struct node *node = tool_co_open(&image, err); /* yields */
+    struct options *own = c->below;
+
+    if (!node) {
+        return -EIO;
+    }
+    g_ptr_array_add(c->layers, node);
+    c->below = options_take_child(own, "backing");
+    options_free(own);
+    return 0;
 }
 
 /* Opens the next image down: another layer, or the base (*@done). */
@@ -105,17 +123,7 @@ static int co_fn open_below(struct commit *c, struct node *node, bool *done,
         *done = true;
         rc = open_base(c, &info, err); /* yields */
     } else if (rc == 0) {
-        const struct tool_image image = {
-            .name = info.full_backing_filename,
-            .format = info.backing_format,
-            .flags = NODE_NO_BACKING,
-        };
-        struct node *next = tool_co_open(&image, err); /* yields */
-
-        rc = next ? 0 : -EIO;
-        if (next) {
-            g_ptr_array_add(c->layers, next);
-        }
+        rc = open_layer(c, &info, err); /* yields */
     }
     image_info_fini(&info);
     return rc;
@@ -129,7 +137,8 @@ static int co_fn open_chain(struct commit *c, GError **err)
     int rc = 0;
 
     image.flags |= NODE_RDWR | NODE_NO_BACKING | NODE_UNMAP;
-    node = tool_co_open(&image, err); /* yields */
+    c->below = tool_backing_options(&image, err);
+    node = c->below ? tool_co_open(&image, err) : NULL; /* yields */
     if (!node) {
         return -EIO;
     }
@@ -288,6 +297,7 @@ static int co_fn close_all(struct commit *c, int rc, GError **err)
         g_clear_error(&why);
     }
     g_ptr_array_unref(c->layers);
+    options_free(c->below);
     return rc;
 }
 

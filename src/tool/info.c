@@ -82,7 +82,8 @@ int co_fn info_co_get(struct node *node, struct image_report *ret, GError **err)
         image_report_clear(&r);
         return rc;
     }
-    r.filename = g_strdup(node_filename(node));
+    r.filename = g_strdup(r.info.json_filename ? r.info.json_filename
+                                               : node_filename(node));
     r.format = g_strdup(node_driver(node)->name);
     r.virtual_size = tool_length(node);
     r.limits = *node_limits(node);

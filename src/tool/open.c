@@ -45,6 +45,31 @@ struct node *co_fn tool_co_open(const struct tool_image *image, GError **err)
                : node_co_open_file(image->name, opts, image->flags, err);
 }
 
+struct options *tool_backing_options(const struct tool_image *image,
+                                     GError **err)
+{
+    g_autoptr(options) opts = parse_options(image, err);
+
+    if (opts && image->options) {
+        options_merge(opts, image->options);
+    }
+    return opts ? options_take_child(opts, "backing") : NULL;
+}
+
+struct tool_image tool_backing_image(const char *name, const char *format,
+                                     const struct options *own, unsigned flags)
+{
+    bool named =
+        options_has_child(own, "file") || options_peek(own, "filename");
+
+    return (struct tool_image){
+        .name = named ? NULL : name,
+        .format = format,
+        .options = own,
+        .flags = flags,
+    };
+}
+
 int co_fn tool_co_close(struct node *node, GError **err)
 {
     g_autofree char *name = NULL;

@@ -31,6 +31,18 @@ struct tool_image {
 /* Opens @image.  NULL and *@err when it cannot be. */
 struct node *co_fn tool_co_open(const struct tool_image *image, GError **err);
 
+/*
+ * What @image, whose name may be options, says of its backing file: what was
+ * given as "backing.…".  NULL and *@err when the options are malformed.
+ */
+struct options *tool_backing_options(const struct tool_image *image,
+                                     GError **err);
+
+/* The backing file called @name, of @format (NULL: probe), with what @own, its
+ * options, say besides or instead. */
+struct tool_image tool_backing_image(const char *name, const char *format,
+                                     const struct options *own, unsigned flags);
+
 /* Flushes and closes @node.  Returns 0, or a negative errno and *@err when
  * data could not be made durable. */
 nodiscard int co_fn tool_co_close(struct node *node, GError **err);

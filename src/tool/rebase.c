@@ -9,6 +9,7 @@
 
 #include "base/align.h"
 #include "base/error.h"
+#include "base/options.h"
 #include "block/driver.h"
 #include "block/image.h"
 #include "block/node.h"
@@ -60,13 +61,11 @@ static int co_fn open_top(struct rebase *r, GError **err)
 }
 
 static int co_fn open_side(struct rebase *r, int i, const char *name,
-                           const char *format, GError **err)
+                           const char *format, const struct options *own,
+                           GError **err)
 {
-    const struct tool_image image = {
-        .name = name,
-        .format = format,
-        .flags = r->rq->source_flags,
-    };
+    const struct tool_image image =
+        tool_backing_image(name, format, own, r->rq->source_flags);
     g_autoptr(GError) why = NULL;
 
     r->sides[i] = tool_co_open(&image, &why); /* yields */
@@ -90,12 +89,14 @@ static bool same_file(const char *a, const char *b)
 static int co_fn open_sides(struct rebase *r, GError **err)
 {
     const struct rebase_request *rq = r->rq;
+    g_autoptr(options) old = tool_backing_options(&rq->image, err);
+    g_autoptr(options) none = options_new();
     g_autofree char *path = NULL;
-    int rc = 0;
+    int rc = old ? 0 : -EINVAL;
 
-    if (r->info.full_backing_filename) {
+    if (rc == 0 && r->info.full_backing_filename) {
         rc = open_side(r, 0, r->info.full_backing_filename,
-                       r->info.backing_format, err); /* yields */
+                       r->info.backing_format, old, err); /* yields */
     }
     if (rc == 0 && *rq->backing) {
         path = create_resolve(node_filename(r->top), rq->backing);
@@ -103,7 +104,7 @@ static int co_fn open_sides(struct rebase *r, GError **err)
             return error_set(err, -EINVAL, "%s: cannot be its own backing file",
                              node_filename(r->top));
         }
-        rc = open_side(r, 1, path, rq->format, err); /* yields */
+        rc = open_side(r, 1, path, rq->format, none, err); /* yields */
     }
     return rc;
 }

@@ -18,6 +18,7 @@
 #define AES_KEY_BYTES 16
 
 struct qcow2_keys {
+    char *secret;           /* its id; owned, NULL: none was given */
     struct luks_image luks; /* QCOW2_CRYPT_LUKS */
     struct cipher *aes;     /* QCOW2_CRYPT_AES */
     /* The one of them that is used; NULL: locked. */
@@ -112,9 +113,10 @@ static int co_fn unlock(struct qcow2 *s, const char *id, GError **err)
     return rc;
 }
 
-/* Loads what there is, and with @id (may be NULL) unlocks it. */
+/* Loads what there is, and unlocks it with the secret @id (may be NULL). */
 static int co_fn load(struct qcow2 *s, const char *id, GError **err)
 {
+    bool locked = !id || (node_flags(s->node) & NODE_NO_IO);
     GError *why = NULL;
     int rc = 0;
 
@@ -122,10 +124,11 @@ static int co_fn load(struct qcow2 *s, const char *id, GError **err)
     if (!s->crypt) {
         return error_set_errno(err, -ENOMEM, "%s", node_filename(s->node));
     }
+    s->crypt->secret = g_strdup(id);
     if (s->header.crypt == QCOW2_CRYPT_LUKS) {
         rc = load_luks(s, &why); /* yields */
     }
-    if (rc == 0 && id) {
+    if (rc == 0 && !locked) {
         rc = unlock(s, id, &why); /* yields */
     }
     if (rc < 0) {
@@ -147,13 +150,11 @@ int co_fn qcow2_co_open_crypt(struct qcow2 *s, struct options *opts,
     if (rc < 0 || !s->encrypted) {
         return rc;
     }
-    if (flags & NODE_NO_IO) {
-        return load(s, NULL, err); /* yields */
+    if (id || (flags & NODE_NO_IO)) {
+        return load(s, id, err); /* yields */
     }
-    if (!id) { /* a check looks at no data */
-        return flags & NODE_CHECK ? 0 : refuse_locked(s, err);
-    }
-    return load(s, id, err); /* yields */
+    /* A check looks at no data. */
+    return flags & NODE_CHECK ? 0 : refuse_locked(s, err);
 }
 
 void qcow2_close_crypt(struct qcow2 *s)
@@ -161,6 +162,7 @@ void qcow2_close_crypt(struct qcow2 *s)
     if (s->crypt) {
         luks_image_fini(&s->crypt->luks);
         cipher_free(s->crypt->aes);
+        g_free(s->crypt->secret);
         free(s->crypt);
         s->crypt = NULL;
     }
@@ -333,6 +335,14 @@ int co_fn qcow2_co_amend_crypt(struct qcow2 *s, struct options *o, bool force,
         g_propagate_prefixed_error(err, why, "%s: ", filename);
     }
     return rc;
+}
+
+char *qcow2_crypt_filename(const struct qcow2 *s)
+{
+    return s->crypt && s->crypt->secret
+               ? image_json_filename(s->node, "encrypt.key-secret",
+                                     s->crypt->secret)
+               : NULL;
 }
 
 void qcow2_crypt_json(const struct qcow2 *s, struct json *out)

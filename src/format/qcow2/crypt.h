@@ -77,6 +77,9 @@ nodiscard int co_fn qcow2_co_begin_crypt(struct qcow2 *s,
 nodiscard int co_fn qcow2_co_amend_crypt(struct qcow2 *s, struct options *o,
                                          bool force, GError **err);
 
+/* The name that opens the image with the secret that was given, or NULL. */
+char *qcow2_crypt_filename(const struct qcow2 *s);
+
 /* Adds "encrypt" for an image that is encrypted. */
 void qcow2_crypt_json(const struct qcow2 *s, struct json *out);
 

@@ -20,6 +20,7 @@ int co_fn qcow2_co_info(struct node *node, struct image_info *ret)
         .backing_filename = g_strdup(h->backing_name),
         .backing_format = g_strdup(h->backing_format),
     };
+    ret->json_filename = qcow2_crypt_filename(s);
     if (h->backing_name) {
         ret->full_backing_filename =
             qcow2_resolve_name(node_filename(node), h->backing_name);

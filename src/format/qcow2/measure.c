@@ -115,8 +115,12 @@ int co_fn qcow2_co_measure(struct options *opts, int64_t bytes,
                            GError **err)
 {
     struct qcow2_new n;
-    int rc = qcow2_take_create_options(opts, &n, err);
+    int rc;
 
+    if (options_peek(opts, "backing_file")) {
+        options_set_default(opts, "backing_fmt", "raw"); /* nobody opens it */
+    }
+    rc = qcow2_take_create_options(opts, &n, err);
     if (rc == 0) {
         bytes = align_up(src ? node_length(src) : bytes, 512);
         rc = measure(&n, bytes, src, ret, err); /* yields */

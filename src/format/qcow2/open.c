@@ -619,8 +619,11 @@ static int co_fn open_backing(struct qcow2 *s, struct options *opts,
     GError *why = NULL;
     int rc;
 
-    if ((node_flags(s->node) & NODE_NO_BACKING) || (none && !*none) ||
-        (!given && !name)) {
+    if (node_flags(s->node) & NODE_NO_BACKING) {
+        options_free(options_take_child(opts, "backing")); /* of no use */
+        return 0;
+    }
+    if ((none && !*none) || (!given && !name)) {
         return 0;
     }
     if (none) {

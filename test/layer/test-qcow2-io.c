@@ -159,6 +159,30 @@ static void test_preallocated_above_backing(void)
     }
 }
 
+/* What was expanded is not taken for other data that come to its place. */
+static void test_packed_anew(void)
+{
+    struct block_status st;
+    struct node *node;
+    int64_t size = 64 * KiB;
+
+    rig_create("a.qcow2", MiB, "");
+    node = rig_open("a.qcow2", NULL, NODE_RDWR | NODE_UNMAP);
+    g_assert_cmpint(rig_write(node, 0, size, 1, REQ_WRITE_COMPRESSED), ==, 0);
+    rig_expect(node, 0, size, 1);
+    g_assert_cmpint(rig_discard(node, 0, size), ==, 0);
+    g_assert_cmpint(rig_flush(node), ==, 0);
+    g_assert_cmpint(rig_write(node, size, size, 2, REQ_WRITE_COMPRESSED), ==,
+                    0);
+    rig_expect(node, size, size, 2);
+    /* It was the same place: the next one is just behind it. */
+    g_assert_cmpint(rig_write(node, 2 * size, size, 3, 0), ==, 0);
+    st = rig_status(node, 2 * size, size);
+    g_assert_cmpint(st.map, ==, 6 * size);
+    g_assert_cmpint(rig_close(node), ==, 0);
+    rig_check("a.qcow2");
+}
+
 /* A new refcount block does not come between clusters of one write: they are
  * 5 to 68 of the file, of which a block counts 64. */
 static void test_row_across_refcount_blocks(void)
@@ -299,6 +323,7 @@ int main(int argc, char **argv)
                     test_preallocated_above_backing);
     g_test_add_func("/qcow2-io/zero-subclusters", test_zero_subclusters);
     g_test_add_func("/qcow2-io/zero-above-zeroes", test_zero_above_zeroes);
+    g_test_add_func("/qcow2-io/packed-anew", test_packed_anew);
     rc = g_test_run();
     rig_fini();
     return rc;

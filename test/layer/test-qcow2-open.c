@@ -506,6 +506,37 @@ static void test_allocate_over_metadata(void)
     (void)rig_close(node);
 }
 
+/* An entry of a table is one that no image can have. */
+static const struct {
+    const char *name;
+    long place;
+    const char *entry; /* 8 bytes */
+} impossible[] = {
+    {"refcount block between clusters", 0x10000, "\0\0\0\0\1\0\2\0"},
+    {"L2 table between clusters", 0x30000, "\x80\0\0\0\1\0\2\0"},
+    {"L2 table with reserved bits", 0x30000, "\xc0\0\0\0\0\4\0\0"},
+};
+
+static void test_impossible_entry(gconstpointer opaque)
+{
+    int i = GPOINTER_TO_INT(opaque);
+    g_autofree char *path = rig_path("ie.qcow2");
+    g_autofree char *data = NULL;
+    struct node *node;
+
+    rig_create("ie.qcow2", DISK, "");
+    node = rig_open("ie.qcow2", NULL, NODE_RDWR);
+    g_assert_cmpint(rig_write(node, 0, 100, 1, 0), ==, 0);
+    g_assert_cmpint(rig_close(node), ==, 0);
+    poke("ie.qcow2", impossible[i].place, impossible[i].entry, 8);
+    node = rig_open("ie.qcow2", NULL, NODE_RDWR);
+    g_assert_cmpint(rig_write(node, 128 * KiB, 100, 2, 0), ==, -EIO);
+    g_assert_cmpint(rig_write(node, 0, 100, 2, 0), ==, -EIO);
+    (void)rig_close(node);
+    g_assert_true(g_file_get_contents(path, &data, NULL, NULL));
+    g_assert_cmpint(data[79], ==, 2); /* marked corrupt */
+}
+
 static const struct {
     const char *options, *words; /* of the message */
 } bad_open_options[] = {
@@ -667,6 +698,12 @@ int main(int argc, char **argv)
     g_test_add_func("/qcow2-open/cache-options", test_cache_options);
     g_test_add_func("/qcow2-open/autoclear", test_autoclear);
     g_test_add_func("/qcow2-open/allocate-over", test_allocate_over_metadata);
+    for (int i = 0; i < (int)G_N_ELEMENTS(impossible); i++) {
+        g_autofree char *name =
+            g_strconcat("/qcow2-open/impossible/", impossible[i].name, NULL);
+
+        g_test_add_data_func(name, GINT_TO_POINTER(i), test_impossible_entry);
+    }
     g_test_add_func("/qcow2-open/info-json", test_info_json);
     g_test_add_func("/qcow2-open/info", test_info);
     rc = g_test_run();

@@ -544,6 +544,43 @@ static void test_packed_moves(void)
     g_assert_cmpint(close_node(node), ==, 0);
 }
 
+/* Compressed data that are being read keep their place. */
+static void test_packed_is_read(void)
+{
+    struct node *node = open_packed_image();
+    struct mem *m = mem_of(node);
+    struct job read =
+        job(READ, .node = node, .offset = PACKED * CLUSTER, .bytes = 100);
+    struct job move = job(WRITE, .node = node, .offset = PACKED * CLUSTER,
+                          .bytes = CLUSTER, .fill = 2);
+    struct job flush = job(FLUSH, .node = node);
+    struct job other = job(WRITE, .node = node, .offset = 20 * CLUSTER,
+                           .bytes = CLUSTER, .fill = 0x55);
+
+    m->hold = true;
+    job_start(&read);
+    g_assert_cmpint(mem_pending(m), ==, 1);
+    job_start(&move);
+    mem_complete(m, 1);
+    g_assert_cmpint(job_finish(&move), ==, 0);
+    job_start(&flush);
+    while (!flush.done) {
+        mem_complete(m, 1);
+    }
+    g_assert_cmpint(job_finish(&flush), ==, 0);
+    job_start(&other);
+    mem_complete(m, 1);
+    g_assert_cmpint(job_finish(&other), ==, 0);
+    m->hold = false;
+    mem_complete_all(m);
+    while (!read.done) {
+        loop_turn(fixture_loop(), true);
+    }
+    g_assert_true(bytes_are(read.buf, 7, 100));
+    g_assert_cmpint(job_finish(&read), ==, 0);
+    g_assert_cmpint(close_node(node), ==, 0);
+}
+
 /* A cluster is only given out again when nothing on disk refers to it. */
 static void test_free_waits_for_flush(void)
 {
@@ -614,6 +651,7 @@ int main(int argc, char **argv)
     g_test_add_func("/qcow2-step/flush-in-place", test_flush_in_place);
     g_test_add_func("/qcow2-step/link-during-flush", test_link_during_flush);
     g_test_add_func("/qcow2-step/packed-moves", test_packed_moves);
+    g_test_add_func("/qcow2-step/packed-is-read", test_packed_is_read);
     g_test_add_func("/qcow2-step/free", test_free_waits_for_flush);
     g_test_add_func("/qcow2-step/failed-flush", test_failed_flush);
     rc = g_test_run();

@@ -139,7 +139,7 @@ make_image compat=1.1
 refuses 'unknown option' "no option 'foo'; there are" \
     img amend -o foo=1 image.qcow2
 refuses 'what only new images take' \
-    'cluster_size can be given to a new image only; .* is size, compat' \
+    'cluster_size can be given to a new image only; .* size, compat' \
     img amend -o cluster_size=4k image.qcow2
 refuses 'the backing file' 'use .rebase -u' \
     img amend -o backing_file=base image.qcow2

@@ -436,6 +436,33 @@ static void test_damaged(gconstpointer entry)
     }
 }
 
+/* A disk of another length than its bitmap: who changed that did not keep the
+ * bitmap.  It is not used, and what is written is there. */
+static void test_other_length(void)
+{
+    struct node *node;
+    GArray *list;
+
+    rig_create("i.qcow2", 512 * MiB, "");
+    node = open_rdwr();
+    bits_change(node, (struct bits_change){
+                          .verb = BITS_ADD, .name = "b", .granularity = 512});
+    g_assert_cmpint(rig_close(node), ==, 0);
+    /* The size, in the header: 256 MiB. */
+    g_assert_cmpint(rig_shell(NULL, "printf '\\20' | dd of=i.qcow2 bs=1 "
+                                    "seek=28 conv=notrunc status=none"),
+                    ==, 0);
+    node = open_rdwr();
+    g_assert_cmpint(rig_write(node, 0, 512, 'y', 0), ==, 0);
+    list = bits_list(node);
+    g_assert_cmpuint(list->len, ==, 0);
+    g_array_unref(list);
+    g_assert_cmpint(rig_close(node), ==, 0);
+    node = open_rdwr();
+    rig_expect(node, 0, 512, 'y');
+    g_assert_cmpint(rig_close(node), ==, 0);
+}
+
 static void test_merge_from_other(void)
 {
     struct node *node = make_image(), *other;
@@ -498,6 +525,7 @@ int main(int argc, char **argv)
                          test_damaged);
     g_test_add_data_func("/qcow2-bitmap/damaged/reserved", "0000000000000002",
                          test_damaged);
+    g_test_add_func("/qcow2-bitmap/other-length", test_other_length);
     g_test_add_func("/qcow2-bitmap/merge-from-other", test_merge_from_other);
     rc = g_test_run();
     rig_fini();

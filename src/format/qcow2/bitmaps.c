@@ -111,6 +111,40 @@ static int co_fn read_directory(struct qcow2 *s, GArray **ret)
     return rc;
 }
 
+/* Are its bits as many as the disk has granules, and no more than we take?  One
+ * that is not consistent may be of any length: nobody looks at its bits. */
+static int check_length(const struct qcow2 *s, const struct qcow2_bitmap *b)
+{
+    const struct qcow2_bitmap_entry *e = &b->entry;
+
+    if (!qcow2_bitmap_is_usable(b)) {
+        return 0;
+    }
+    if (qcow2_bitmap_bytes(s->header.size, e->granularity_bits) >
+        QCOW2_BITMAP_MAX_BYTES) {
+        return -EOPNOTSUPP;
+    }
+    return e->table_entries == qcow2_bitmap_parts(s, b) ? 0 : -EINVAL;
+}
+
+/* Takes what @entries have over.  0, or a negative errno. */
+static int take_entries(struct qcow2 *s, GArray *entries, GPtrArray *ret)
+{
+    int rc = 0;
+
+    for (guint i = 0; i < entries->len && rc == 0; i++) {
+        struct qcow2_bitmap *b = g_new0(struct qcow2_bitmap, 1);
+        struct qcow2_bitmap_entry *e =
+            &g_array_index(entries, struct qcow2_bitmap_entry, i);
+
+        b->entry = *e;
+        memset(e, 0, sizeof(*e)); /* it was moved */
+        g_ptr_array_add(ret, b);
+        rc = check_length(s, b);
+    }
+    return rc;
+}
+
 int co_fn qcow2_co_bitmaps_load(struct qcow2 *s)
 {
     struct qcow2_bitmaps *all;
@@ -125,16 +159,12 @@ int co_fn qcow2_co_bitmaps_load(struct qcow2 *s)
         return rc;
     }
     all = bitmaps_new();
-    for (guint i = 0; entries && i < entries->len; i++) {
-        struct qcow2_bitmap *b = g_new0(struct qcow2_bitmap, 1);
-        struct qcow2_bitmap_entry *e =
-            &g_array_index(entries, struct qcow2_bitmap_entry, i);
-
-        b->entry = *e;
-        memset(e, 0, sizeof(*e)); /* it was moved */
-        g_ptr_array_add(all->list, b);
-    }
+    rc = entries ? take_entries(s, entries, all->list) : 0;
     g_clear_pointer(&entries, g_array_unref);
+    if (rc < 0) {
+        qcow2_bitmaps_free(all);
+        return rc;
+    }
     qcow2_bitmaps_count(all);
     s->bitmaps = all;
     return 0;

@@ -370,6 +370,42 @@ static void co_fn use_snapshots(struct scene *sc, struct node *node)
     g_array_unref(list);
 }
 
+/* A change of bitmaps, which is no change of the disk. */
+static void co_fn changed_bitmaps(struct scene *sc, struct node *node, int rc,
+                                  GError **err)
+{
+    assert((rc < 0) == (*err != NULL));
+    g_clear_error(err);
+    expect_model(sc, node); /* yields */
+}
+
+/* One of our own, that records, and those that were there. */
+static void co_fn use_bitmaps(struct scene *sc, struct node *node)
+{
+    const struct image_ops *ops = node_driver(node)->image;
+    GArray *list = NULL;
+    GError *err = NULL;
+    int rc = ops->co_bitmap_add(node, "fuzz", 0, true, &err); /* yields */
+
+    changed_bitmaps(sc, node, rc, &err);
+    put(sc, node, 2000, 100, 0x41, 0);
+    rc = ops->co_bitmap_store(node, &err); /* yields */
+    changed_bitmaps(sc, node, rc, &err);
+    if (ops->co_bitmap_list(node, &list, &err) < 0) { /* yields */
+        g_clear_error(&err);
+        return;
+    }
+    for (guint i = 0; i < list->len; i++) {
+        const char *name = g_array_index(list, struct image_bitmap, i).name;
+
+        rc = ops->co_bitmap_change(node, name,
+                                   (enum image_bitmap_change)(i % 4), &err);
+        changed_bitmaps(sc, node, rc, &err);
+    }
+    g_array_unref(list);
+    put(sc, node, 3000, 100, 0x42, 0);
+}
+
 static void no_progress(void *opaque, int64_t done, int64_t total)
 {
     assert(done >= 0 && done <= total);
@@ -422,6 +458,7 @@ static void co_fn change(struct scene *sc)
     amend(sc, node, "compat=1.1,refcount_bits=8");   /* yields */
     amend(sc, node, "refcount_bits=64");             /* yields */
     use_snapshots(sc, node);                         /* yields */
+    use_bitmaps(sc, node);                           /* yields */
     resize(sc, node);                                /* yields */
     (void)!node_co_unref(node);                      /* yields */
     if (sc->sound) {

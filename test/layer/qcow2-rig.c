@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "block/driver.h"
+#include "block/secret.h"
 #include "driver/driver_list.h"
 #include "format/compress.h"
 #include "format/qcow2/driver.h"
@@ -22,6 +23,7 @@ static char *folder;
 
 void rig_init(void)
 {
+    g_autoptr(options) secret = options_new();
     GError *err = NULL;
 
     driver_register(&driver_file);
@@ -31,6 +33,9 @@ void rig_init(void)
     driver_register(&driver_qcow2);
     driver_register(&driver_compress);
     driver_register(&driver_writelog);
+    options_set(secret, "id", "rig");
+    options_set(secret, "data", "word");
+    g_assert_cmpint(secret_add(secret, NULL), ==, 0);
     g_assert_cmpint(loop_new(&loop), ==, 0);
     loop_adopt(loop);
     folder = g_dir_make_tmp("coblk-qcow2-XXXXXX", &err);
@@ -362,7 +367,11 @@ void rig_check(const char *name)
 {
     if (rig_has_qemu()) {
         g_assert_cmpint(
-            rig_shell(NULL, "qemu-img check -q -f qcow2 '%s' 2>&1", name), ==,
-            0);
+            rig_shell(NULL,
+                      "qemu-img check -q --object secret,id=rig,data=word "
+                      "--image-opts driver=qcow2,file.filename='%s',"
+                      "encrypt.key-secret=rig 2>&1",
+                      name),
+            ==, 0);
     }
 }

@@ -3,6 +3,8 @@
  * qcow2-rig: what tests of qcow2 share: images in files of a folder of their
  * own, operations that run to their end, and qemu-img as a second opinion.
  *
+ * There is a secret called "rig" for images that are encrypted.
+ *
  * Failures of operations that are not what is tested end the test.
  */
 #ifndef TEST_LAYER_QCOW2_RIG_H

@@ -34,6 +34,10 @@ static const struct kind {
     {"subclusters", "extended_l2=on,cluster_size=64k", NULL},
     {"lazy", "lazy_refcounts=on,cluster_size=4k", NULL},
     {"data file", "data_file=p.raw", NULL},
+    {"luks", "encrypt.format=luks,encrypt.iter-time=1,encrypt.key-secret=rig",
+     "encrypt.key-secret=rig"},
+    {"aes", "cluster_size=4k,encrypt.format=aes,encrypt.key-secret=rig",
+     "encrypt.key-secret=rig"},
     {"backing", "backing_file=pb.raw,backing_fmt=raw", NULL},
 };
 
@@ -181,7 +185,7 @@ static void test_parallel(gconstpointer opaque)
     expect_model(node, model);
     g_assert_cmpint(rig_close(node), ==, 0);
     rig_check("p.qcow2");
-    node = rig_open("p.qcow2", NULL, 0);
+    node = rig_open("p.qcow2", kind->open, 0);
     expect_model(node, model);
     g_assert_cmpint(rig_close(node), ==, 0);
     for (int i = 0; i < LOOPS; i++) {

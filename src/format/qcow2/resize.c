@@ -145,14 +145,14 @@ static int co_fn fill_host(struct qcow2 *s, int64_t host, int64_t bytes,
 }
 
 /* Entry @e as one that reads as zeroes whatever is in its place, which would
- * be decrypted.  Where a backing file shines through, it has no subcluster
- * that is read from there. */
+ * be decrypted.  Where a backing file shines through, no subcluster is read
+ * from there. */
 static struct qcow2_entry zero_in_place(const struct qcow2 *s,
                                         struct qcow2_entry e)
 {
     if (!s->entry.extended) {
         e.l2 |= QCOW2_ZERO;
-    } else if (e.bitmap) {
+    } else if (e.bitmap & QCOW2_ALL_ALLOC) {
         e.bitmap = QCOW2_ALL_ZERO;
     }
     return e;

@@ -513,7 +513,8 @@ static int co_fn job_do(struct job *j)
     case JOB_FLUSH:
         return node_co_flush(j->node);
     case JOB_TRUNCATE:
-        return node_co_truncate(j->node, j->offset, PREALLOC_OFF, 0, NULL);
+        return node_co_truncate(j->node, j->offset, PREALLOC_OFF, j->flags,
+                                NULL);
     case JOB_STATUS:
         return node_co_block_status(j->node, true, j->offset, j->bytes,
                                     &j->status);

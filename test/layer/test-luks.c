@@ -1,0 +1,266 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The driver luks: ranges that are not whole sectors, memory in odd pieces,
+ * requests beside each other, and that the memory of who writes stays as it
+ * is.  What is in the file is looked at with the key itself.
+ */
+#include <errno.h>
+#include <string.h>
+
+#include "base/align.h"
+#include "base/options.h"
+#include "block/secret.h"
+#include "crypt/luks.h"
+#include "engine/engine.h"
+#include "fixtures.h"
+#include "format/luks.h"
+
+#define SIZE (1 * MiB)
+
+/* One header for all tests: making it takes the longest. */
+static struct luks header;
+static uint8_t *area;
+static struct luks_key key;
+
+static void make_header(void)
+{
+    struct luks_options how = luks_default_options;
+    struct luks_secret secret = {"right", 5};
+
+    how.iter_ms = 1;
+    g_assert_cmpint(luks_format(&how, &secret, &header, &area, &key, NULL), ==,
+                    0);
+}
+
+static void add_secret(const char *text)
+{
+    g_autoptr(options) opts = options_new();
+
+    g_assert_cmpint(options_parse(opts, text, NULL), ==, 0);
+    g_assert_cmpint(secret_add(opts, NULL), ==, 0);
+}
+
+/* -- Opening ------------------------------------------------------------- */
+
+struct opening {
+    struct node *file, *node;
+    const char *secret;
+    GError *err;
+};
+
+static void open_above(void *opaque)
+{
+    struct opening *o = opaque;
+    struct options *opts = options_new();
+
+    co_assert_role();
+    if (o->secret) {
+        options_set(opts, "key-secret", o->secret);
+    }
+    o->node = node_co_open_above("luks", o->file, opts, &o->err);
+}
+
+/* Opens an image in memory, with a sector that is not whole at its end; or
+ * tells why it cannot be. */
+static struct node *open_luks(const char *secret, GError **err)
+{
+    g_autofree char *text =
+        g_strdup_printf("driver=mem-grows,size=%" G_GINT64_FORMAT,
+                        (gint64)(header.payload_offset + SIZE - 100));
+    struct opening o = {.file = open_node(text, NODE_RDWR), .secret = secret};
+    struct mem *m = mem_of(o.file);
+
+    memcpy(m->data, area, (size_t)luks_area_bytes(&header));
+    g_assert_cmpint(job_run(&job(CALL, .call = open_above, .opaque = &o)), ==,
+                    0);
+    if (o.err) {
+        g_propagate_error(err, o.err);
+    }
+    return o.node;
+}
+
+static struct node *open_good(void)
+{
+    GError *err = NULL;
+    struct node *node = open_luks("right", &err);
+
+    g_assert_no_error(err);
+    g_assert_cmpint(node_length(node), ==, SIZE);
+    return node;
+}
+
+static void test_wrong_secret(void)
+{
+    static const struct {
+        const char *secret;
+        int code;
+    } cases[] = {{"wrong", EACCES}, {"none", ENOENT}, {NULL, EACCES}};
+
+    for (size_t i = 0; i < G_N_ELEMENTS(cases); i++) {
+        GError *err = NULL;
+
+        g_assert_null(open_luks(cases[i].secret, &err));
+        g_assert_cmpint(err->code, ==, cases[i].code);
+        g_clear_error(&err);
+    }
+}
+
+/* -- Data ---------------------------------------------------------------- */
+
+/* Is the disk in the file what @model says?  Its last sector is not whole
+ * there unless it was written. */
+static void check_file(struct node *node, const uint8_t *model, int64_t bytes)
+{
+    struct mem *m = mem_of(node);
+    uint8_t *plain = g_malloc((gsize)bytes);
+    struct cipher *cipher;
+
+    g_assert_cmpint(cipher_new(&header.cipher, key.bytes, &cipher, NULL), ==,
+                    0);
+    cipher_decrypt(cipher, 0, plain, m->data + header.payload_offset, bytes);
+    g_assert_cmpint(memcmp(plain, model, (size_t)bytes), ==, 0);
+    cipher_free(cipher);
+    g_free(plain);
+}
+
+static const struct range {
+    int64_t offset, bytes;
+} ranges[] = {
+    {0, 512},          {0, 1},           {511, 2},          {1000, 3000},
+    {4096, 65536},     {100, 300 * KiB}, {SIZE - 512, 512}, {SIZE - 1, 1},
+    {SIZE - 700, 600}, {1, SIZE - 2},    {0, SIZE},
+};
+
+static void test_ranges(void)
+{
+    struct node *node = open_good();
+    uint8_t *model = g_malloc0(SIZE);
+
+    g_assert_cmpint(job_run(&job(WRITE, node, 0, SIZE, .fill = 0)), ==, 0);
+    for (size_t i = 0; i < G_N_ELEMENTS(ranges); i++) {
+        int64_t offset = ranges[i].offset, bytes = ranges[i].bytes;
+        struct job read = job(READ, node, offset, bytes);
+        int fill = 'a' + (int)i;
+
+        memset(model + offset, fill, (size_t)bytes);
+        g_assert_cmpint(job_run(&job(WRITE, node, offset, bytes, .fill = fill)),
+                        ==, 0);
+        check_file(node, model, SIZE);
+        job_start(&read);
+        g_assert_true(read.done);
+        g_assert_true(bytes_are(read.buf, fill, bytes));
+        g_assert_cmpint(job_finish(&read), ==, 0);
+    }
+    g_free(model);
+    close_node(node);
+}
+
+/* A sector may lie in any number of elements. */
+static void test_odd_pieces(void)
+{
+    static uint8_t buf[2048], want[2048];
+    struct iovec iov[] = {{buf, 100},       {buf + 100, 1},
+                          {buf + 101, 411}, {buf + 512, 1300},
+                          {buf + 1812, 0},  {buf + 1812, 236}};
+    struct iovs pieces = iovs_of(iov, 6);
+    struct node *node = open_good();
+
+    for (size_t i = 0; i < sizeof(want); i++) {
+        want[i] = (uint8_t)(i * 31 >> 3);
+    }
+    memcpy(buf, want, sizeof(buf));
+    g_assert_cmpint(job_run(&job(WRITE, node, 0, sizeof(buf), .iovs = &pieces)),
+                    ==, 0);
+    g_assert_cmpmem(buf, sizeof(buf), want, sizeof(want)); /* left alone */
+    check_file(node, want, sizeof(want));
+    memset(buf, 0, sizeof(buf));
+    g_assert_cmpint(job_run(&job(READ, node, 0, sizeof(buf), .iovs = &pieces)),
+                    ==, 0);
+    g_assert_cmpmem(buf, sizeof(buf), want, sizeof(want));
+    close_node(node);
+}
+
+/* Two writes to parts of one sector, under way at once: both are there. */
+static void test_one_sector(void)
+{
+    struct node *node = open_good();
+    struct mem *m = mem_of(node);
+    struct job a, b;
+
+    g_assert_cmpint(job_run(&job(WRITE, node, 0, 4096, .fill = 'z')), ==, 0);
+    m->hold = true;
+    a = job(WRITE, node, 10, 100, .fill = 'a');
+    b = job(WRITE, node, 300, 100, .fill = 'b');
+    job_start(&a);
+    job_start(&b);
+    g_assert_false(a.done || b.done);
+    mem_complete_all(m);
+    g_assert_cmpint(job_finish(&a), ==, 0);
+    g_assert_cmpint(job_finish(&b), ==, 0);
+    m->hold = false;
+    a = job(READ, node, 0, 512);
+    job_start(&a);
+    g_assert_true(bytes_are(a.buf, 'z', 10));
+    g_assert_true(bytes_are(a.buf + 10, 'a', 100));
+    g_assert_true(bytes_are(a.buf + 110, 'z', 190));
+    g_assert_true(bytes_are(a.buf + 300, 'b', 100));
+    g_assert_true(bytes_are(a.buf + 400, 'z', 112));
+    g_assert_cmpint(job_finish(&a), ==, 0);
+    close_node(node);
+}
+
+static void test_zeroes_and_growth(void)
+{
+    struct node *node = open_good();
+    struct job read = job(READ, node, 0, SIZE + 4096);
+
+    g_assert_cmpint(job_run(&job(WRITE, node, 0, SIZE, .fill = 'x')), ==, 0);
+    g_assert_cmpint(job_run(&job(ZEROES, node, 100, SIZE - 100)), ==, 0);
+    g_assert_cmpint(
+        job_run(&job(TRUNCATE, node, SIZE + 4096, .flags = TRUNCATE_ZERO_NEW)),
+        ==, 0);
+    g_assert_cmpint(node_length(node), ==, SIZE + 4096);
+    job_start(&read);
+    g_assert_true(bytes_are(read.buf, 'x', 100));
+    g_assert_true(bytes_are(read.buf + 100, 0, SIZE + 4096 - 100));
+    g_assert_cmpint(job_finish(&read), ==, 0);
+    close_node(node);
+}
+
+static void test_errors_pass(void)
+{
+    struct node *node = open_good();
+    struct mem *m = mem_of(node);
+    struct job a = job(WRITE, node, 0, 512);
+
+    m->hold = true;
+    job_start(&a);
+    mem_fail(m, 0, -ENOSPC);
+    g_assert_cmpint(job_finish(&a), ==, -ENOSPC);
+    m->hold = false;
+    close_node(node);
+}
+
+int main(int argc, char **argv)
+{
+    int rc;
+
+    g_test_init(&argc, &argv, NULL);
+    fixture_register();
+    driver_register(&driver_luks);
+    /* What is for the thread pool is done at once. */
+    g_assert_cmpint(engine_threads_set_bounds(fixture_loop(), 0, 0), ==, 0);
+    make_header();
+    add_secret("id=right,data=right");
+    add_secret("id=wrong,data=wrong");
+    g_test_add_func("/luks/wrong-secret", test_wrong_secret);
+    g_test_add_func("/luks/ranges", test_ranges);
+    g_test_add_func("/luks/odd-pieces", test_odd_pieces);
+    g_test_add_func("/luks/two-in-one-sector", test_one_sector);
+    g_test_add_func("/luks/zeroes-and-growth", test_zeroes_and_growth);
+    g_test_add_func("/luks/errors-pass", test_errors_pass);
+    rc = g_test_run();
+    fixture_loop_free();
+    g_free(area);
+    return rc;
+}

@@ -45,7 +45,7 @@ static int co_fn read_extent(struct qcow2 *s, const struct extent *e,
         iovs_memset(dst, 0, 0, dst->bytes);
         return 0;
     case QCOW2_DATA:
-        node_event(s->data, EVENT_READ_AIO);
+        node_event(s->file, EVENT_READ_AIO);
         return s->encrypted ? qcow2_co_read_cipher(s, offset, e->host, dst)
                             : qcow2_co_read_file(s->data, e->host, dst);
     case QCOW2_PACKED:

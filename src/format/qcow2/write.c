@@ -35,7 +35,7 @@ static int co_fn write_data(struct qcow2 *s, int64_t guest, int64_t host,
     if (rc < 0) {
         return rc;
     }
-    node_event(s->data, EVENT_WRITE_AIO);
+    node_event(s->file, EVENT_WRITE_AIO);
     return s->encrypted ? qcow2_co_write_cipher(s, guest, host, src)
                         : node_co_pwritev(s->data, host, src, 0); /* yields */
 }

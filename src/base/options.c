@@ -147,7 +147,7 @@ int parse_size(const char *text, int64_t *ret)
     errno = 0;
     n = g_ascii_strtoull(text, &end, hex ? 16 : 10);
     if (errno || end == text) {
-        return -EINVAL;
+        return errno == ERANGE ? -ERANGE : -EINVAL;
     }
     at = end;
     if (*at == '.' && !hex) {
@@ -159,13 +159,17 @@ int parse_size(const char *text, int64_t *ret)
         return -EINVAL;
     }
     shift = 10 * (unsigned)(suffix - suffixes);
-    if (n > (guint64)INT64_MAX >> shift || (millionths && shift == 0)) {
+    if (millionths && shift == 0) {
         return -EINVAL;
     }
+    if (n > (guint64)INT64_MAX >> shift) {
+        return -ERANGE;
+    }
     n <<= shift;
-    n += (guint64)((double)millionths / 1e6 * (double)(1ULL << shift));
+    /* To the nearest byte. */
+    n += (guint64)((double)millionths / 1e6 * (double)(1ULL << shift) + 0.5);
     if (n > INT64_MAX) {
-        return -EINVAL;
+        return -ERANGE;
     }
     *ret = (int64_t)n;
     return 0;

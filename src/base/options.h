@@ -87,7 +87,8 @@ void options_rename_child(struct options *o, const char *from, const char *to);
 const char *options_leftover(const struct options *o);
 
 /* Parses a size: a decimal or hexadecimal number of bytes, or a number, maybe
- * with a decimal point, of one of k M G T P E.  Returns 0 or -EINVAL. */
+ * with a decimal point, of one of k M G T P E.  Returns 0, -EINVAL,
+ * or -ERANGE for one that is too large. */
 nodiscard int parse_size(const char *text, int64_t *ret);
 
 #endif /* BASE_OPTIONS_H */

@@ -4,6 +4,7 @@
  */
 #include <string.h>
 
+#include "base/same_file.h"
 #include "block/node_priv.h"
 #include "block/open.h"
 
@@ -97,6 +98,21 @@ struct node *node_child(const struct node *node, const char *name)
 struct node *node_file(const struct node *node)
 {
     return node->file;
+}
+
+bool node_uses_file(const struct node *node, const char *filename)
+{
+    struct edge *e;
+
+    if (same_file(node_filename(node), filename)) {
+        return true;
+    }
+    list_for_each(e, &node->children, link) {
+        if (node_uses_file(e->child, filename)) {
+            return true;
+        }
+    }
+    return false;
 }
 
 /* -- Lifetime ------------------------------------------------------------ */

@@ -92,6 +92,8 @@ void co_fn node_co_set_child(struct node *node, const char *name,
 struct node *node_child(const struct node *node, const char *name);
 /* The child "file", fast. */
 struct node *node_file(const struct node *node);
+/* Is the file or device @filename that of @node, or of one below it? */
+bool node_uses_file(const struct node *node, const char *filename);
 
 /* -- What it is ---------------------------------------------------------- */
 

@@ -8,6 +8,7 @@
 #include <sys/stat.h>
 
 #include "base/error.h"
+#include "base/same_file.h"
 #include "block/image.h"
 #include "block/node_priv.h"
 
@@ -449,14 +450,6 @@ int co_fn node_co_create_file(const char *filename, int64_t bytes,
 /* Deeper chains would take more stack than a coroutine has. */
 #define MAX_CHAIN 100
 
-static bool is_same_file(const char *a, const char *b)
-{
-    struct stat x, y;
-
-    return stat(a, &x) == 0 && stat(b, &y) == 0 && x.st_dev == y.st_dev &&
-           x.st_ino == y.st_ino;
-}
-
 /* Is @filename one of the images that are being opened because of each other,
  * the last of which is @node (may be NULL)? */
 static int check_no_loop(const struct node *node, const char *filename,
@@ -471,7 +464,7 @@ static int check_no_loop(const struct node *node, const char *filename,
                              "backing files; join some with commit or convert",
                              filename, MAX_CHAIN);
         }
-        if (is_same_file(node_filename(p), filename)) {
+        if (same_file(node_filename(p), filename)) {
             return error_set(err, -ELOOP,
                              "%s: the chain of backing files leads back to it; "
                              "give an image another backing file with "

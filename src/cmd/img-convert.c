@@ -10,8 +10,6 @@
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/stat.h>
-#include <unistd.h>
 
 #include "base/align.h"
 #include "base/options.h"
@@ -19,6 +17,7 @@
 #include "block/image.h"
 #include "block/node.h"
 #include "cmd/img-options.h"
+#include "cmd/img-target.h"
 #include "cmd/img.h"
 #include "cmd/progress.h"
 #include "tool/bitmap.h"
@@ -78,28 +77,6 @@ static int co_fn open_sources(struct convert_cmd *c)
         }
         c->inputs[i].bytes = tool_length(node);
         c->total += c->inputs[i].bytes;
-    }
-    return -1;
-}
-
-/* Is the target one of the inputs?  It would be emptied before it is read. */
-static int check_same_file(const struct convert_cmd *c)
-{
-    struct stat target, source;
-
-    if (c->target_opts || stat(c->target, &target) < 0) {
-        return -1;
-    }
-    for (unsigned i = 0; i < c->n_sources; i++) {
-        const char *name = node_filename(c->inputs[i].node);
-
-        if (stat(name, &source) == 0 && source.st_dev == target.st_dev &&
-            source.st_ino == target.st_ino &&
-            (!S_ISBLK(source.st_mode) || source.st_rdev == target.st_rdev)) {
-            return cmd_fail("%s: is the source and the target; give the target "
-                            "another name",
-                            c->target);
-        }
     }
     return -1;
 }
@@ -168,16 +145,10 @@ static int co_fn create_target(struct convert_cmd *c)
         .backing_format = c->backing_format,
         .bytes = c->total,
     };
-    struct create_plan plan;
-    GError *err = NULL;
-    int rc = create_co_plan(&rq, &plan, &err); /* yields */
+    int status = img_co_create(&rq); /* yields */
 
-    if (rc == 0) {
-        rc = create_co_run(&plan, &err); /* yields */
-        create_plan_fini(&plan);
-        c->created = rc == 0;
-    }
-    return rc < 0 ? img_fail(err) : -1;
+    c->created = status < 0;
+    return status;
 }
 
 /* What opening a new image takes of the options it was made with. */
@@ -274,8 +245,13 @@ static int co_fn look_at_target(struct convert_cmd *c)
 
 static int co_fn make_target(struct convert_cmd *c)
 {
-    int status = check_same_file(c);
+    int status = -1;
 
+    for (unsigned i = 0; status < 0 && i < c->n_sources; i++) {
+        status = c->target_opts
+                     ? -1
+                     : img_check_target(c->target, c->inputs[i].node);
+    }
     if (status < 0 && !c->no_create) {
         status = check_format(c);
     }
@@ -299,6 +275,11 @@ static int co_fn make_target(struct convert_cmd *c)
 static void tell_lost(void *opaque, enum convert_step step, int64_t offset,
                       int64_t bytes, int rc)
 {
+    const struct convert_cmd *c = opaque;
+
+    if (c->common.quiet) {
+        return;
+    }
     if (step == CONVERT_STATUS) {
         img_warn("offset %" PRId64 ": what is there cannot be told, taken for "
                  "data: %s",
@@ -310,25 +291,6 @@ static void tell_lost(void *opaque, enum convert_step step, int64_t offset,
     }
 }
 
-static int explain(const struct convert_cmd *c, const struct convert_result *r)
-{
-    const char *why = g_strerror(-r->rc);
-
-    if (r->rc == -ECANCELED) {
-        return cmd_fail("stopped by a signal");
-    }
-    if (r->step == CONVERT_READ) {
-        return cmd_fail("error while reading at byte %" PRId64 ": %s",
-                        r->offset, why);
-    }
-    if (r->step == CONVERT_WRITE) {
-        return cmd_fail("%s: error while writing at byte %" PRId64 ": %s",
-                        c->target, r->offset, why);
-    }
-    return cmd_fail("error while looking for data at byte %" PRId64 ": %s",
-                    r->offset, why);
-}
-
 static int co_fn copy(struct convert_cmd *c)
 {
     struct convert_result r;
@@ -338,11 +300,12 @@ static int co_fn copy(struct convert_cmd *c)
     c->rq.n_sources = c->n_sources;
     c->rq.target = c->node;
     c->rq.lost = tell_lost;
+    c->rq.opaque = c;
     c->rq.watch = &c->show.watch;
     c->started = true;
     convert_co_run(&c->rq, c->crew, &r); /* yields */
     if (r.rc < 0) {
-        return explain(c, &r);
+        return img_explain_copy(&c->rq, c->target, &r);
     }
     if (c->bitmaps) {
         int status = copy_bitmaps(c, true); /* yields */
@@ -372,11 +335,7 @@ static int co_fn finish_target(struct convert_cmd *c, int status)
         }
     }
     if (status >= 0 && c->created) {
-        struct stat st;
-
-        if (stat(c->target, &st) == 0 && S_ISREG(st.st_mode)) {
-            (void)unlink(c->target);
-        }
+        img_remove_target(c->target);
     } else if (status >= 0 && c->started) {
         img_warn("%s: is not complete", c->target);
     }

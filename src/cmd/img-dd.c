@@ -11,6 +11,7 @@
 #include "base/align.h"
 #include "block/image.h"
 #include "block/node.h"
+#include "cmd/img-target.h"
 #include "cmd/img.h"
 #include "cmd/progress.h"
 #include "tool/convert.h"
@@ -30,8 +31,8 @@ struct dd {
     int status;
 };
 
-/* The range of the input that is wanted.  -1, or the exit status. */
-static int choose_range(const struct dd *d, struct convert_source *s)
+/* The range of the input that is wanted. */
+static void choose_range(const struct dd *d, struct convert_source *s)
 {
     int64_t length = tool_length(s->node);
 
@@ -47,25 +48,6 @@ static int choose_range(const struct dd *d, struct convert_source *s)
     if (d->count >= 0 && d->count <= s->bytes / d->block) {
         s->bytes = d->count * d->block;
     }
-    return -1;
-}
-
-static int co_fn create_output(const struct dd *d, int64_t bytes)
-{
-    const struct create_request rq = {
-        .filename = d->out,
-        .format = d->format,
-        .bytes = bytes,
-    };
-    struct create_plan plan;
-    GError *err = NULL;
-    int rc = create_co_plan(&rq, &plan, &err); /* yields */
-
-    if (rc == 0) {
-        rc = create_co_run(&plan, &err); /* yields */
-        create_plan_fini(&plan);
-    }
-    return rc < 0 ? img_fail(err) : -1;
 }
 
 /* Copies into the new image and closes it.  -1, or the exit status. */
@@ -79,7 +61,6 @@ static int co_fn copy(const struct dd *d, const struct convert_source *source)
     struct convert_request rq = {
         .sources = source,
         .n_sources = 1,
-        .flags = CONVERT_TARGET_ZERO,
         .sparse = 4 * KiB,
         .watch = &d->show.watch,
     };
@@ -92,21 +73,40 @@ static int co_fn copy(const struct dd *d, const struct convert_source *source)
     if (!rq.target) {
         return img_fail(err);
     }
-    if (stat(d->out, &st) == 0 && S_ISBLK(st.st_mode)) {
-        rq.flags = 0;
+    /* A new file has only zeroes, a device what it had. */
+    if (stat(d->out, &st) == 0 && S_ISREG(st.st_mode)) {
+        rq.flags = CONVERT_TARGET_ZERO;
     }
     convert_co_run(&rq, d->crew, &r); /* yields */
     if (r.rc < 0) {
-        status = cmd_fail("%s: error while %s at byte %" PRId64 ": %s",
-                          r.step == CONVERT_WRITE ? d->out : d->in,
-                          r.step == CONVERT_WRITE ? "writing" : "reading",
-                          r.offset, g_strerror(-r.rc));
+        status = img_explain_copy(&rq, d->out, &r);
     }
     if (tool_co_close(rq.target, &err) < 0) { /* yields */
-        status = img_fail(err);
+        if (status < 0) {
+            status = img_fail(err);
+        } else {
+            g_error_free(err); /* it has been said that it failed */
+        }
     }
-    if (status >= 0 && S_ISREG(st.st_mode)) {
-        (void)unlink(d->out); /* it is not whole */
+    return status;
+}
+
+static int co_fn make_output(const struct dd *d,
+                             const struct convert_source *source)
+{
+    const struct create_request rq = {
+        .filename = d->out,
+        .format = d->format,
+        .bytes = source->bytes,
+    };
+    int status = img_co_create(&rq); /* yields */
+
+    if (status >= 0) {
+        return status;
+    }
+    status = copy(d, source); /* yields */
+    if (status >= 0) {
+        img_remove_target(d->out);
     }
     return status;
 }
@@ -116,7 +116,6 @@ static void dd_entry(void *opaque)
     struct dd *d = opaque;
     struct tool_image image = img_image(&d->common, d->in, 0);
     struct convert_source source = {.offset = 0};
-    struct stat in, out;
     GError *err = NULL;
 
     co_assert_role();
@@ -125,17 +124,10 @@ static void dd_entry(void *opaque)
         d->status = img_fail(err);
         return;
     }
-    if (stat(node_filename(source.node), &in) == 0 && stat(d->out, &out) == 0 &&
-        in.st_dev == out.st_dev && in.st_ino == out.st_ino) {
-        d->status = cmd_fail("%s: is the source and the target", d->out);
-    } else {
-        d->status = choose_range(d, &source);
-    }
+    d->status = img_check_target(d->out, source.node);
     if (d->status < 0) {
-        d->status = create_output(d, source.bytes); /* yields */
-    }
-    if (d->status < 0) {
-        d->status = copy(d, &source); /* yields */
+        choose_range(d, &source);
+        d->status = make_output(d, &source); /* yields */
     }
     d->status = d->status < 0 ? CMD_OK : d->status;
     (void)node_co_unref(source.node); /* was only read; yields */

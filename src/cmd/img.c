@@ -234,7 +234,13 @@ int img_parse_output(const char *text, bool *json)
 
 int img_parse_size(const char *text, const char *what, int64_t *ret)
 {
-    if (parse_size(text, ret) < 0) {
+    int rc = parse_size(text, ret);
+
+    if (rc == -ERANGE) {
+        return img_usage("%s '%s' is too large; sizes are below 8E", what,
+                         text);
+    }
+    if (rc < 0) {
         return img_usage("%s '%s' is not a size; write bytes, or a number of "
                          "k, M, G, T, P or E",
                          what, text);

@@ -152,31 +152,40 @@ static bool process_has_lock(const char *pid, int own_fd, uint64_t inode,
     return found;
 }
 
-/* "pid 4711 (qemu-nbd)" or, when it cannot be found, "another program". */
-static char *lock_find_holder(int fd, int byte)
+/* The process that has a lock on @byte; 0 when it cannot be found. */
+static int lock_find_holder(int fd, int byte)
 {
     GDir *dir = g_dir_open("/proc", 0, NULL);
-    g_autofree char *comm = NULL;
-    char *holder = NULL;
     const char *pid;
     struct stat st;
+    int holder = 0;
 
-    while (dir && fstat(fd, &st) == 0 && (pid = g_dir_read_name(dir))) {
+    while (dir && !holder && fstat(fd, &st) == 0 &&
+           (pid = g_dir_read_name(dir))) {
         if (g_ascii_isdigit(*pid) &&
             process_has_lock(pid, fd, st.st_ino, byte)) {
-            g_autofree char *path = g_strdup_printf("/proc/%s/comm", pid);
-
-            if (g_file_get_contents(path, &comm, NULL, NULL)) {
-                g_strchomp(comm);
-            }
-            holder = g_strdup_printf("pid %s (%s)", pid, comm ? comm : "?");
-            break;
+            holder = (int)g_ascii_strtoll(pid, NULL, 10);
         }
     }
     if (dir) {
         g_dir_close(dir);
     }
-    return holder ? holder : g_strdup("another program");
+    return holder;
+}
+
+/* "pid 4711 (qemu-nbd)". */
+static char *holder_name(int pid)
+{
+    g_autofree char *path = g_strdup_printf("/proc/%d/comm", pid);
+    g_autofree char *comm = NULL;
+
+    if (pid == 0) {
+        return g_strdup("another program");
+    }
+    if (g_file_get_contents(path, &comm, NULL, NULL)) {
+        g_strchomp(comm);
+    }
+    return g_strdup_printf("pid %d (%s)", pid, comm ? comm : "?");
 }
 
 /* Would somebody who only reads be let in?  We hold nothing. */
@@ -194,8 +203,15 @@ static int lock_explain(int fd, int byte, const char *filename, GError **err)
         "writes to",
         "may resize",
     };
-    g_autofree char *holder = lock_find_holder(fd, byte);
+    int pid = lock_find_holder(fd, byte);
+    g_autofree char *holder = holder_name(pid);
 
+    if (pid == getpid()) {
+        return error_set(err, -EBUSY,
+                         "%s: is in use by this command itself, %s, maybe as "
+                         "the backing file of another image",
+                         filename, holder);
+    }
     if (byte < BYTE_UNSHARED) {
         return error_set(err, -EBUSY,
                          "%s: image is in use: %s %s it; stop that first",

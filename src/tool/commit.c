@@ -10,11 +10,11 @@
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 
 #include "base/align.h"
 #include "base/error.h"
 #include "base/options.h"
+#include "base/same_file.h"
 #include "block/driver.h"
 #include "block/image.h"
 #include "block/node.h"
@@ -43,15 +43,6 @@ struct commit {
 static struct node *top(const struct commit *c)
 {
     return g_ptr_array_index(c->layers, 0);
-}
-
-static bool same_file(const char *a, const char *b)
-{
-    struct stat sa, sb;
-
-    return strcmp(a, b) == 0 ||
-           (stat(a, &sa) == 0 && stat(b, &sb) == 0 && sa.st_dev == sb.st_dev &&
-            sa.st_ino == sb.st_ino);
 }
 
 /* What the image @node has as its backing file. */

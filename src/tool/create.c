@@ -5,11 +5,11 @@
 #include <errno.h>
 #include <inttypes.h>
 #include <string.h>
-#include <sys/stat.h>
 
 #include "base/align.h"
 #include "base/error.h"
 #include "base/options.h"
+#include "base/same_file.h"
 #include "block/driver.h"
 #include "block/image.h"
 #include "block/node.h"
@@ -170,18 +170,10 @@ char *create_resolve(const char *image, const char *name)
                                  : g_build_filename(dir, name, NULL);
 }
 
-static bool same_file(const char *a, const char *b)
-{
-    struct stat sa, sb;
-
-    return strcmp(a, b) == 0 ||
-           (stat(a, &sa) == 0 && stat(b, &sb) == 0 && sa.st_dev == sb.st_dev &&
-            sa.st_ino == sb.st_ino);
-}
-
 /* Opens the backing file to see that it is there, and how large. */
 static int co_fn look_at_backing(const char *path, const char *format,
-                                 int64_t *bytes, GError **err)
+                                 const char *filename, int64_t *bytes,
+                                 GError **err)
 {
     struct tool_image image = {
         .name = path,
@@ -203,6 +195,11 @@ static int co_fn look_at_backing(const char *path, const char *format,
                        "%s: the format of this backing file is not given, and "
                        "a guess could be abused; if it is right, add -F %s",
                        path, node_driver(node)->name);
+    } else if (node_uses_file(node, filename)) {
+        rc = error_set(err, -EINVAL,
+                       "%s: is below %s already, and would be emptied; give "
+                       "the new image another name",
+                       filename, path);
     }
     *bytes = tool_length(node);
     (void)node_co_unref(node); /* was only read; yields */
@@ -241,7 +238,7 @@ static int co_fn plan_backing(const struct create_request *rq,
                                   "given; add -F raw, -F qcow2, ...",
                                   rq->filename);
     }
-    rc = look_at_backing(path, format, &bytes, err); /* yields */
+    rc = look_at_backing(path, format, rq->filename, &bytes, err); /* yields */
     if (rc == 0 && plan->bytes < 0) {
         plan->bytes = bytes;
     }
@@ -267,7 +264,7 @@ static int plan_parse_options(const struct create_request *rq,
     if ((rq->backing || options_peek(plan->opts, OPT_BACKING)) &&
         !find_option(plan->drv, OPT_BACKING)) {
         return error_set(err, -EINVAL,
-                         "%s: %s images have no backing files; use -f qcow2",
+                         "%s: %s images have no backing files; use qcow2",
                          rq->filename, plan->drv->name);
     }
     if (rq->backing) {

@@ -5,11 +5,11 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 
 #include "base/align.h"
 #include "base/error.h"
 #include "base/options.h"
+#include "base/same_file.h"
 #include "block/driver.h"
 #include "block/image.h"
 #include "block/node.h"
@@ -76,14 +76,6 @@ static int co_fn open_side(struct rebase *r, int i, const char *name,
                          why->message, i == 0 ? "old" : "new");
     }
     return 0;
-}
-
-static bool same_file(const char *a, const char *b)
-{
-    struct stat sa, sb;
-
-    return stat(a, &sa) == 0 && stat(b, &sb) == 0 && sa.st_dev == sb.st_dev &&
-           sa.st_ino == sb.st_ino;
 }
 
 static int co_fn open_sides(struct rebase *r, GError **err)

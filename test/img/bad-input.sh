@@ -129,7 +129,8 @@ refuses 'shrinking by accident' 'would lose all behind .*--shrink' \
     img resize -f raw data 512k
 refuses 'nothing would be left' 'must be between 1 and' \
     img resize -f raw --shrink data -1M
-refuses 'too large' 'are too many|not a size' img create x 9E
+refuses 'too large' "'9E' is too large; sizes are below 8E" \
+    img create x 9E
 refuses 'no size to resize to' 'the new size is missing' \
     img resize -f raw data
 
@@ -142,6 +143,19 @@ refuses 'also by another name' 'is the source and the target' \
     img convert data hardlink
 refuses 'also with dd' 'is the source and the target' \
     img dd if=data of=hardlink
+refuses 'the target is the backing file' \
+    'data: is below the source, overlay.qcow2' \
+    img convert overlay.qcow2 data
+refuses 'also by another name, and with -n' 'is below the source' \
+    img convert -n overlay.qcow2 hardlink
+refuses 'also with dd, which would empty it' 'is below the source' \
+    img dd -f qcow2 if=overlay.qcow2 of=data
+refuses 'also as options' 'data: is in use by this command itself' \
+    img convert -n --target-image-opts overlay.qcow2 \
+    driver=raw,file.filename=data
+refuses 'the new image is below its backing file' \
+    'data: is below overlay.qcow2 already' \
+    img create -f qcow2 -b overlay.qcow2 -F qcow2 data
 refuses 'its own backing file' 'cannot be its own backing file' \
     img create -f qcow2 -b overlay.qcow2 -F qcow2 overlay.qcow2
 

@@ -103,6 +103,19 @@ is 'SIGINT ends it with status 1' $? 1
 ok 'and says so' grep -q 'stopped by a signal' stopped.err
 is 'and leaves no target' "$(ls stopped 2>/dev/null)" ''
 
+# A link stays, and what it leads to goes.
+ln -s behind link
+env --default-signal=INT "$tmp/bin/coblk-img" convert -q -r 512k long link \
+    2>stopped.err &
+pid=$!
+until [ -s behind ] || ! kill -0 $pid 2>/dev/null; do
+    sleep 0.02
+done
+kill -INT $pid
+wait $pid
+is 'behind a link no target is left either' "$(ls behind 2>/dev/null)" ''
+
+
 # For a target that was there before there is a message instead.
 truncate -s 8M stopped
 "$tmp/bin/coblk-img" convert -q -n -r 512k long stopped 2>stopped.err &

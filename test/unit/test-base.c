@@ -153,7 +153,7 @@ static void test_parse_size(void)
 {
     static const struct {
         const char *text;
-        int64_t want; /* -1: refused */
+        int64_t want; /* < 0: refused with that */
     } cases[] = {
         {"0", 0},
         {"512", 512},
@@ -161,31 +161,32 @@ static void test_parse_size(void)
         {"1K", 1024},
         {"2G", 2 * GiB},
         {"7E", INT64_C(7) << 60},
-        {"8E", -1},
-        {"-1", -1},
-        {"", -1},
-        {"k", -1},
-        {"1kk", -1},
+        {"8E", -ERANGE},
+        {"-1", -EINVAL},
+        {"", -EINVAL},
+        {"k", -EINVAL},
+        {"1kk", -EINVAL},
         {"1.5k", 1536},
-        {"1.5", -1},
+        {"1.5", -EINVAL},
         {"0.25M", 256 * KiB},
         {"1.k", 1024},
-        {"1.5kk", -1},
+        {"1.5kk", -EINVAL},
         {"010", 10},
-        {"0x1.8k", -1},
+        {"0x1.8k", -EINVAL},
         {"1m", MiB},
         {"7.5E", INT64_C(15) << 59},
-        {" 1", -1},
+        {" 1", -EINVAL},
         {"0x10", 16},
-        {"99999999999999999999", -1},
+        {"99999999999999999999", -ERANGE},
+        {"1.3M", 1363149},
     };
 
     for (size_t i = 0; i < G_N_ELEMENTS(cases); i++) {
         int64_t n = -1;
 
         g_assert_cmpint(parse_size(cases[i].text, &n), ==,
-                        cases[i].want < 0 ? -EINVAL : 0);
-        g_assert_cmpint(n, ==, cases[i].want);
+                        cases[i].want < 0 ? cases[i].want : 0);
+        g_assert_cmpint(n, ==, cases[i].want < 0 ? -1 : cases[i].want);
     }
 }
 

@@ -79,6 +79,11 @@ int img_create(int argc, char **argv)
     if (!operands[0]) {
         return img_usage("the name of the new image is missing");
     }
+    if (operands[1] && img_are_swapped(operands[0], operands[1])) {
+        return img_usage("'%s' is not a size; the name comes first, then the "
+                         "size",
+                         operands[1]);
+    }
     if (operands[1]) {
         status = img_parse_size(operands[1], "the size", &c.rq.bytes);
         if (status >= 0) {

@@ -73,8 +73,13 @@ static void co_fn map_node(struct map *m, struct node *node)
     }
     rc = extent_co_walk(node, m->start, end, m->json ? print_json : print_human,
                         m); /* yields */
+    if (m->json && !m->some) {
+        const struct extent none = {.offset = m->start, .map = -1};
+
+        (void)print_json(m, &none); /* programs expect one range at least */
+    }
     if (m->json) {
-        (void)printf("%s]\n", m->some ? "" : "[");
+        (void)printf("]\n");
     }
     if (rc == -ENOTSUP && !m->json) {
         m->status = cmd_fail("%s: some data are compressed, encrypted or in no "

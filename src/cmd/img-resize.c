@@ -146,10 +146,17 @@ int img_resize(int argc, char **argv)
                                       "Makes an image larger or smaller."};
     char *size = take_size(&argc, argv);
     char **operands;
-    int status = img_parse(&syntax, argc, argv, 1, 1, &operands);
+    int status = img_parse(&syntax, argc, argv, 1, size ? 1 : 2, &operands);
 
     if (status < 0) {
         status = img_check_common(&common);
+    }
+    if (status < 0 && operands[1]) { /* "FILENAME SIZE --shrink" */
+        size = operands[1];
+        if (img_are_swapped(operands[0], size)) {
+            status =
+                img_usage("'%s' is a size; the name comes first", operands[0]);
+        }
     }
     if (status < 0 && !size) {
         status = img_usage("the new size is missing, like 10G, +1G or -1G");

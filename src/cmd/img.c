@@ -232,6 +232,13 @@ int img_parse_output(const char *text, bool *json)
     return -1;
 }
 
+bool img_are_swapped(const char *name, const char *size)
+{
+    int64_t n;
+
+    return parse_size(size, &n) == -EINVAL && parse_size(name, &n) == 0;
+}
+
 int img_parse_size(const char *text, const char *what, int64_t *ret)
 {
     int rc = parse_size(text, ret);

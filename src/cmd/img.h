@@ -110,6 +110,8 @@ void img_warn(const char *format, ...) G_GNUC_PRINTF(1, 2);
 int img_check_common(const struct img_common *c);
 /* Reads --output: *@json.  -1, or the exit status. */
 int img_parse_output(const char *text, bool *json);
+/* Were they typed the other way round?  @name is a size, @size is none. */
+bool img_are_swapped(const char *name, const char *size);
 /* Reads a size; @what names it.  -1, or the exit status. */
 int img_parse_size(const char *text, const char *what, int64_t *ret);
 /* The same for a count of @min..@max. */

@@ -208,8 +208,8 @@ static int lock_explain(int fd, int byte, const char *filename, GError **err)
 
     if (pid == getpid()) {
         return error_set(err, -EBUSY,
-                         "%s: is in use by this command itself, %s, maybe as "
-                         "the backing file of another image",
+                         "%s: image is locked by %s, which is this command: it "
+                         "is open already, maybe as a backing file",
                          filename, holder);
     }
     if (byte < BYTE_UNSHARED) {

@@ -267,6 +267,13 @@ static int plan_parse_options(const struct create_request *rq,
                          "%s: %s images have no backing files; use qcow2",
                          rq->filename, plan->drv->name);
     }
+    if (rq->backing_format && !rq->backing &&
+        !options_peek(plan->opts, OPT_BACKING)) {
+        return error_set(err, -EINVAL,
+                         "%s: there is a format of its backing file, -F %s, "
+                         "and no such file; add -b FILE",
+                         rq->filename, rq->backing_format);
+    }
     if (rq->backing) {
         options_set(plan->opts, OPT_BACKING, rq->backing);
     }

@@ -129,8 +129,16 @@ refuses 'shrinking by accident' 'would lose all behind .*--shrink' \
     img resize -f raw data 512k
 refuses 'nothing would be left' 'must be between 1 and' \
     img resize -f raw --shrink data -1M
+refuses 'create: size and name in turn' \
+    "'x' is not a size; the name comes first, then the size" img create 1M x
 refuses 'too large' "'9E' is too large; sizes are below 8E" \
     img create x 9E
+refuses 'a new size that is none' "the size 'abc' is not a size" \
+    img resize -f raw data abc
+refuses 'size and name in turn' "'1M' is a size; the name comes first" \
+    img resize -f raw 1M data
+ok 'options behind the new size' img resize -q -f raw data 2M --shrink
+img resize -q -f raw --shrink data 1M
 refuses 'no size to resize to' 'the new size is missing' \
     img resize -f raw data
 
@@ -150,7 +158,7 @@ refuses 'also by another name, and with -n' 'is below the source' \
     img convert -n overlay.qcow2 hardlink
 refuses 'also with dd, which would empty it' 'is below the source' \
     img dd -f qcow2 if=overlay.qcow2 of=data
-refuses 'also as options' 'data: is in use by this command itself' \
+refuses 'also as options' 'data: image is locked by pid .*, which is this command' \
     img convert -n --target-image-opts overlay.qcow2 \
     driver=raw,file.filename=data
 refuses 'the new image is below its backing file' \
@@ -173,6 +181,8 @@ refuses 'backing file missing when it is needed' \
     img convert orphan.qcow2 x
 refuses 'backing file of a format that is not there' "no format 'vmdk'" \
     img create -q -f qcow2 -u -b foreign -F vmdk x.qcow2 1M
+refuses 'format of no backing file' 'x: .*format of its backing file, -F raw,' \
+    img create -f qcow2 -F raw x 1M
 refuses 'raw has no backing file' 'raw images have no backing files' \
     img create -f raw -b data x
 refuses 'rebase without a format' 'add -F raw' \

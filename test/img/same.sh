@@ -21,6 +21,13 @@ prepare()
 }
 both prepare
 
+# nothing to map
+both truncate -s 0 void
+same map --output=json void
+same map void
+same map --output=json -s 5M data
+same map --output=json -s 1M -l 0 data
+
 # create
 same create -f raw new.raw 1M
 same create new.raw 1.5G

@@ -42,4 +42,26 @@ finish
 for name in $(img --help | sed -n '/^Commands:/,/^$/s/^  \([a-z]*\) .*/\1/p'); do
     ok "$name has an example" grep -q "^\$ coblk-img $name " "$page"
 done
+# options NAME: what its --help lists, one letter or long name per line.
+options()
+{
+    img "$1" --help | sed -nE 's/^  -(.)[ ,].*/\1/p; s/^ {6}--([a-z-]+).*/\1/p' |
+        grep -vxE 'h|image-opts|object'
+}
+
+# section NAME: of the page, without its backslashes.
+section()
+{
+    awk -v name="$1" '/^\.S[sh] / { on = $2 == name } on' "$page" | tr -d '\\'
+}
+
+# Every option of every command is in its section.
+for name in $(img --help | sed -n '/^Commands:/,/^$/s/^  \([a-z]*\) .*/\1/p'); do
+    missing=
+    for option in $(options "$name"); do
+        section "$name" | grep -qE "Fl -?$option( |\$)" ||
+            missing+=" $option"
+    done
+    is "$name: the page has each option" "$missing" ''
+done
 done_testing

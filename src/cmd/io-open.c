@@ -138,7 +138,9 @@ static bool co_fn verb_open(struct io_shell *sh, const struct io_opts *o, int n,
 {
     g_autoptr(options) opts = options_new();
     struct io_how how = {
-        .image = {.name = n > 0 ? operands[0] : NULL, .options = opts},
+        .image = {.name = n > 0 ? operands[0] : NULL,
+                  .image_opts = n > 0 && sh->image_opts,
+                  .options = opts},
     };
 
     if (n == 0 && o->options->len == 0) {

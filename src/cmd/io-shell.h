@@ -31,6 +31,7 @@ struct loop;
 struct io_shell {
     struct loop *loop;
     struct io_image *image; /* NULL: none is open */
+    bool image_opts;        /* --image-opts: names are options */
     bool quit;
 };
 

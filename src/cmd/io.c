@@ -480,6 +480,7 @@ static int parse(struct io_line *l, struct io_main *m, int argc, char **argv)
     m->how.image.name = operands[0];
     m->how.image.format = l->common.format;
     m->how.image.image_opts = l->common.image_opts;
+    m->shell.image_opts = l->common.image_opts;
     return -1;
 }
 

@@ -57,6 +57,7 @@ ok 'create' img create -q "${secret[@]}" -f luks -o "$fast" disk.luks 1M
 ok 'write and read what is not aligned' io "$(opts disk.luks)" \
     -c 'write -P 1 0 1M' -c 'write -P 2 1000 3000' -c 'read -P 1 0 1000' \
     -c 'read -P 2 1000 3000' -c 'read -P 1 4000 100000'
+ok 'open it from within' io -c "open $(opts disk.luks)" -c 'read -P 2 1000 3000'
 ok 'the data are not in the file' sh -c "! grep -q \
     \"\$(printf '\\001%.0s' 1 2 3 4 5 6 7 8)\" disk.luks"
 is 'the size of the file' "$(stat -c %s disk.luks)" $((2068480 + 1048576))

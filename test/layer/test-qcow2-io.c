@@ -159,18 +159,23 @@ static void test_preallocated_above_backing(void)
     }
 }
 
-/* What was expanded is not taken for other data that come to its place. */
+/* What was expanded is not taken for other data that come to its place.  Who
+ * compresses those works where something else was expanded. */
 static void test_packed_anew(void)
 {
     struct block_status st;
     struct node *node;
     int64_t size = 64 * KiB;
+    g_autofree uint8_t *buf = g_malloc((gsize)(2 * size));
 
     rig_create("a.qcow2", MiB, "");
     node = rig_open("a.qcow2", NULL, NODE_RDWR | NODE_UNMAP);
     g_assert_cmpint(rig_write(node, 0, size, 1, REQ_WRITE_COMPRESSED), ==, 0);
+    g_assert_cmpint(rig_write(node, size, size, 9, REQ_WRITE_COMPRESSED), ==,
+                    0);
+    g_assert_cmpint(rig_read(node, 0, buf, 2 * size), ==, 0); /* both at once */
     rig_expect(node, 0, size, 1);
-    g_assert_cmpint(rig_discard(node, 0, size), ==, 0);
+    g_assert_cmpint(rig_discard(node, 0, 2 * size), ==, 0);
     g_assert_cmpint(rig_flush(node), ==, 0);
     g_assert_cmpint(rig_write(node, size, size, 2, REQ_WRITE_COMPRESSED), ==,
                     0);

@@ -57,7 +57,6 @@ same bitmap --add a.qcow2 ''
 same bitmap --remove --add a.qcow2 first
 same bitmap --clear --image-opts driver=qcow2,file.filename=a.qcow2 third
 same bitmap --add -f qcow2 missing first
-same info --output=json a.qcow2
 same info a.qcow2
 same measure -O qcow2 a.qcow2
 same measure --output=json -O qcow2 -o cluster_size=512 a.qcow2

@@ -13,6 +13,9 @@
 #include "qcow2-bits.h"
 #include "qcow2-rig.h"
 
+/* How an image is opened; no harm where nothing is encrypted. */
+#define KEY "encrypt.key-secret=rig"
+
 #define STEPS 16
 #define PARTS 4    /* requests at once */
 #define MOST  3900 /* sectors, of FULL */
@@ -257,7 +260,8 @@ static enum part_what pick_what(const struct history *h)
     };
     enum part_what what = choices[pick(G_N_ELEMENTS(choices))];
 
-    return what == PACKED && (h->kind->flags & EXTERNAL) ? WRITE : what;
+    return what == PACKED && (h->kind->flags & (EXTERNAL | ENCRYPTED)) ? WRITE
+                                                                       : what;
 }
 
 /* Several requests at once.  A flush among them covers what was there
@@ -530,7 +534,7 @@ static void write_most(struct history *h)
 {
     model_values(&h->m, h->m.disk, 0, MOST);
     fill_sectors(h->buf, h->m.disk, MOST);
-    h->node = rig_open(file_names[0], NULL, NODE_RDWR);
+    h->node = rig_open(file_names[0], KEY, NODE_RDWR);
     g_assert_cmpint(rig_write_buf(h->node, 0, h->buf, MOST * SECTOR, 0), ==, 0);
     g_assert_cmpint(rig_close(h->node), ==, 0);
 }
@@ -546,7 +550,7 @@ static void make_image(struct history *h, GByteArray **before)
         write_most(h);
     }
     if (h->kind->flags & BITMAPS) {
-        h->node = rig_open(file_names[0], NULL, NODE_RDWR);
+        h->node = rig_open(file_names[0], KEY, NODE_RDWR);
         bits_change(h->node, (struct bits_change){.verb = BITS_ADD,
                                                   .name = CRASH_BITMAP,
                                                   .granularity = SECTOR});

@@ -20,9 +20,10 @@ enum kind_flags {
     NO_RESIZE = 1 << 1, /* these are not possible */
     NO_SNAPSHOTS = 1 << 2,
     LAZY = 1 << 3,
-    FULL = 1 << 4,    /* so much is there that the refcount table gets longer */
-    AMEND = 1 << 5,   /* may get other counts, and lazy ones */
-    COMPAT = 1 << 6,  /* may get another version */
+    FULL = 1 << 4,   /* so much is there that the refcount table gets longer */
+    AMEND = 1 << 5,  /* may get other counts, and lazy ones */
+    COMPAT = 1 << 6, /* may get another version */
+    ENCRYPTED = 1 << 8, /* with the secret of the rig; never compressed */
     BITMAPS = 1 << 7, /* has one that records all that is written, and others */
 };
 

@@ -67,6 +67,9 @@ static const struct kind kinds[] = {
      EXTERNAL | NO_SNAPSHOTS},
     {"raw data file", "1.1,data_file=o.raw,data_file_raw=on,cluster_size=4k",
      "", 512 * KiB, 0, EXTERNAL | NO_SNAPSHOTS},
+    {"encrypted",
+     "1.1,cluster_size=4k,encrypt.format=aes,encrypt.key-secret=rig",
+     "'encrypt.key-secret':'rig',", 512 * KiB, 0, ENCRYPTED},
     {"bitmaps", "1.1,cluster_size=4k", "", 512 * KiB, 0,
      BITMAPS | NO_SNAPSHOTS},
     {"bitmaps 512", "1.1,cluster_size=512", SMALL, 256 * KiB, 0,
@@ -168,7 +171,7 @@ static struct node *open_crashed(const struct history *h, unsigned flags)
             ? g_strdup_printf("driver=qcow2,data-file.driver=file,"
                               "data-file.filename=%s",
                               path)
-            : g_strdup("driver=qcow2");
+            : g_strdup("driver=qcow2,encrypt.key-secret=rig");
 
     return rig_open(crashed_names[0], text, flags | NODE_NO_FLUSH);
 }
@@ -222,7 +225,11 @@ static void check_with_qemu(void)
 
     if (rig_has_qemu()) { /* 3: there are leaks */
         g_assert_cmpint(
-            rig_shell(NULL, "qemu-img check -q %s 2>&1 || [ $? = 3 ]", name),
+            rig_shell(NULL,
+                      "qemu-img check -q --object secret,id=rig,data=word "
+                      "--image-opts driver=qcow2,file.filename=%s,"
+                      "encrypt.key-secret=rig 2>&1 || [ $? = 3 ]",
+                      name),
             ==, 0);
     }
 }

@@ -62,7 +62,7 @@ static int co_fn unlock(struct node *node, const char *id, GError **err)
         return error_set(err, -EACCES,
                          "%s: is encrypted; open it with --object "
                          "secret,id=s,file=PATH --image-opts "
-                         "driver=luks,key-secret=s,file.filename=%s, mount it "
+                         "driver=luks,key-secret=s,file.filename=%s, or mount it "
                          "with -o key-file=PATH",
                          node_filename(node), node_filename(node));
     }

@@ -63,7 +63,8 @@ static int refuse_locked(const struct qcow2 *s, GError **err)
     return error_set(err, -EACCES,
                      "%s: is encrypted with %s; give its passphrase: --object "
                      "secret,id=s,file=PATH --image-opts "
-                     "driver=qcow2,file.filename=%s,encrypt.key-secret=s",
+                     "driver=qcow2,file.filename=%s,encrypt.key-secret=s, or "
+                     "mount it with -o key-file=PATH",
                      filename, format_name(s->header.crypt), filename);
 }
 

@@ -119,6 +119,10 @@ void node_set_detect_zeroes(struct node *node, enum detect_zeroes mode);
 nodiscard int co_fn node_co_preadv(struct node *node, int64_t offset,
                                    const struct iovs *dst, unsigned flags);
 
+/* The same; what is past the end reads as zeroes.  Or -ENOMEM. */
+nodiscard int co_fn node_co_preadv_past_end(struct node *node, int64_t offset,
+                                            const struct iovs *dst);
+
 /*
  * Writes @src at @offset.  Returns 0, -EACCES (read-only), -EIO (range), or
  * the host's error; the range is then undefined, no byte outside of it is.

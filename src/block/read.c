@@ -2,6 +2,9 @@
 /*
  * read: from any range and memory to what the driver takes.
  */
+#include <errno.h>
+#include <stdlib.h>
+
 #include "block/node_priv.h"
 
 /*
@@ -102,4 +105,29 @@ int co_fn node_co_pread(struct node *node, int64_t offset, void *buf,
     struct iovs dst = iovs_one(&iov, buf, bytes);
 
     return node_co_preadv(node, offset, &dst, 0);
+}
+
+int co_fn node_co_preadv_past_end(struct node *node, int64_t offset,
+                                  const struct iovs *dst)
+{
+    int64_t there = max_i64(node_length(node) - offset, 0);
+    struct iovec *iov;
+    struct iovs part;
+    int rc;
+
+    if (likely(dst->bytes <= there)) {
+        return node_co_preadv(node, offset, dst, 0); /* yields */
+    }
+    iovs_memset(dst, there, 0, dst->bytes - there);
+    if (there == 0) {
+        return 0;
+    }
+    iov = malloc((size_t)dst->n * sizeof(*iov));
+    if (!iov) {
+        return -ENOMEM;
+    }
+    part = iovs_of(iov, iovs_slice(dst, 0, there, iov));
+    rc = node_co_preadv(node, offset, &part, 0); /* yields */
+    free(iov);
+    return rc;
 }

@@ -17,8 +17,8 @@
 #include "base/error.h"
 #include "block/image.h"
 #include "block/node.h"
+#include "format/crypted.h"
 #include "format/luks_image.h"
-#include "format/qcow2/crypted.h"
 
 struct luks_disk {
     struct luks_image image;
@@ -62,8 +62,8 @@ static int co_fn unlock(struct node *node, const char *id, GError **err)
         return error_set(err, -EACCES,
                          "%s: is encrypted; open it with --object "
                          "secret,id=s,file=PATH --image-opts "
-                         "driver=luks,key-secret=s,file.filename=%s, or mount it "
-                         "with -o key-file=PATH",
+                         "driver=luks,key-secret=s,file.filename=%s, or mount "
+                         "it with -o key-file=PATH",
                          node_filename(node), node_filename(node));
     }
     rc = luks_image_co_unlock(&d->image, id, &why); /* yields */

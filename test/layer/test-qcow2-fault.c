@@ -19,8 +19,8 @@
 
 #include "block/driver.h"
 #include "driver/driver_list.h"
+#include "format/fan.h"
 #include "format/qcow2/driver.h"
-#include "format/qcow2/fan.h"
 #include "qcow2-rig.h"
 
 #define MAX_DISK (4608 * KiB)

@@ -336,7 +336,8 @@ static int co_fn slice_load_locked(struct slice *sl)
     if (sh->cache->load != EVENT_NONE) {
         node_event(sh->cache->file, sh->cache->load);
     }
-    rc = qcow2_co_read_file(sh->cache->file, sl->offset, &dst); /* yields */
+    rc =
+        node_co_preadv_past_end(sh->cache->file, sl->offset, &dst); /* yields */
     pthread_mutex_lock(&sh->lock);
     sl->loading = false;
     sl->load_rc = rc;

@@ -12,8 +12,8 @@
 #include "base/secure.h"
 #include "block/secret.h"
 #include "crypt/cipher.h"
+#include "format/crypted.h"
 #include "format/luks_image.h"
-#include "format/qcow2/crypted.h"
 
 #define AES_KEY_BYTES 16
 

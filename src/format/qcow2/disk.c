@@ -17,38 +17,13 @@
 
 /* -- Reading and writing ------------------------------------------------- */
 
-int co_fn qcow2_co_read_file(struct node *node, int64_t offset,
-                             const struct iovs *dst)
-{
-    int64_t there = max_i64(node_length(node) - offset, 0);
-    struct iovec *iov;
-    struct iovs part;
-    int rc;
-
-    if (likely(dst->bytes <= there)) {
-        return node_co_preadv(node, offset, dst, 0); /* yields */
-    }
-    iovs_memset(dst, there, 0, dst->bytes - there);
-    if (there == 0) {
-        return 0;
-    }
-    iov = malloc((size_t)dst->n * sizeof(*iov));
-    if (!iov) {
-        return -ENOMEM;
-    }
-    part = iovs_of(iov, iovs_slice(dst, 0, there, iov));
-    rc = node_co_preadv(node, offset, &part, 0); /* yields */
-    free(iov);
-    return rc;
-}
-
 int co_fn qcow2_co_read_table(struct qcow2 *s, int64_t offset, void *buf,
                               int64_t bytes)
 {
     struct iovec iov;
     struct iovs dst = iovs_one(&iov, buf, bytes);
 
-    return qcow2_co_read_file(s->file, offset, &dst); /* yields */
+    return node_co_preadv_past_end(s->file, offset, &dst); /* yields */
 }
 
 int co_fn qcow2_co_write_table(struct qcow2 *s, int64_t offset, const void *buf,

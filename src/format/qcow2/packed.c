@@ -19,8 +19,8 @@
 #include <string.h>
 
 #include "engine/engine.h"
+#include "format/fan.h"
 #include "format/qcow2/codec.h"
-#include "format/qcow2/fan.h"
 #include "format/qcow2/qcow2.h"
 #include "loop/loop.h"
 

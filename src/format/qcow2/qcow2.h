@@ -238,9 +238,6 @@ int co_fn qcow2_co_set_corrupt(struct qcow2 *s, const char *format, ...)
 
 /* -- The file below (disk.c) --------------------------------------------- */
 
-/* Reads; what is past the end of @node is zeroes. */
-nodiscard int co_fn qcow2_co_read_file(struct node *node, int64_t offset,
-                                       const struct iovs *dst);
 nodiscard int co_fn qcow2_co_read_table(struct qcow2 *s, int64_t offset,
                                         void *buf, int64_t bytes);
 /* Writes metadata; makes the file longer if need be. */

@@ -5,8 +5,8 @@
 #include <errno.h>
 #include <stdlib.h>
 
+#include "format/fan.h"
 #include "format/qcow2/crypt.h"
-#include "format/qcow2/fan.h"
 #include "format/qcow2/qcow2.h"
 
 struct node *qcow2_backing_at(struct qcow2 *s, int64_t offset)
@@ -28,7 +28,7 @@ static int co_fn read_backing(struct qcow2 *s, int64_t offset,
         return 0;
     }
     node_event(s->file, EVENT_READ_BACKING_AIO);
-    return qcow2_co_read_file(backing, offset, dst); /* yields */
+    return node_co_preadv_past_end(backing, offset, dst); /* yields */
 }
 
 /* Reads guest bytes at @offset, all of which @e describes, into @dst.  Returns
@@ -47,7 +47,7 @@ static int co_fn read_extent(struct qcow2 *s, const struct extent *e,
     case QCOW2_DATA:
         node_event(s->file, EVENT_READ_AIO);
         return s->encrypted ? qcow2_co_read_cipher(s, offset, e->host, dst)
-                            : qcow2_co_read_file(s->data, e->host, dst);
+                            : node_co_preadv_past_end(s->data, e->host, dst);
     case QCOW2_PACKED:
         if (s->encrypted) {
             break; /* nobody writes both at once */

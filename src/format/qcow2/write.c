@@ -19,9 +19,9 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "format/fan.h"
 #include "format/qcow2/bitmaps.h"
 #include "format/qcow2/crypt.h"
-#include "format/qcow2/fan.h"
 #include "format/qcow2/qcow2.h"
 
 /* -- In place ------------------------------------------------------------ */

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 
-#include "format/qcow2/fan.h"
+#include "format/fan.h"
 
 #include <stdlib.h>
 

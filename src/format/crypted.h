@@ -10,8 +10,8 @@
  * Errors:    negative errno.
  * Threading: coroutines of any loop; the cipher is only read.
  */
-#ifndef FORMAT_QCOW2_CRYPTED_H
-#define FORMAT_QCOW2_CRYPTED_H
+#ifndef FORMAT_CRYPTED_H
+#define FORMAT_CRYPTED_H
 
 #include <stdint.h>
 
@@ -24,8 +24,8 @@ struct node;
 
 /*
  * Reads the sectors at @offset of @node, which are numbered as if they were at
- * @position, into @dst.  What is past the end of @node counts as zeroes, encrypted like
- * everything else.
+ * @position, into @dst.  What is past the end of @node counts as zeroes,
+ * encrypted like everything else.
  */
 nodiscard int co_fn crypted_co_read(struct node *node,
                                     const struct cipher *cipher, int64_t offset,
@@ -38,4 +38,4 @@ nodiscard int co_fn crypted_co_write(struct node *node,
                                      int64_t offset, int64_t position,
                                      const struct iovs *src);
 
-#endif /* FORMAT_QCOW2_CRYPTED_H */
+#endif /* FORMAT_CRYPTED_H */

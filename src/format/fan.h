@@ -4,8 +4,8 @@
  *
  * Threading: all on the loop of the coroutine that owns the fan.
  */
-#ifndef FORMAT_QCOW2_FAN_H
-#define FORMAT_QCOW2_FAN_H
+#ifndef FORMAT_FAN_H
+#define FORMAT_FAN_H
 
 #include "co/co.h"
 
@@ -23,4 +23,4 @@ void co_fn fan_start(struct fan *f, fan_fn *fn, void *part);
 /* Waits for all.  Returns the first error. */
 int co_fn fan_finish(struct fan *f);
 
-#endif /* FORMAT_QCOW2_FAN_H */
+#endif /* FORMAT_FAN_H */

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 
-#include "format/qcow2/crypted.h"
+#include "format/crypted.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -10,8 +10,7 @@
 #include "block/node.h"
 #include "crypt/cipher.h"
 #include "engine/engine.h"
-#include "format/qcow2/fan.h"
-#include "format/qcow2/qcow2.h"
+#include "format/fan.h"
 #include "loop/loop.h"
 
 /* What is done at once.  Below INLINE_BYTES, going to another thread and back
@@ -101,7 +100,7 @@ static void co_fn run_job(int64_t (*job)(void *opaque), struct piece *p)
 
 static int co_fn piece_read(struct piece *p)
 {
-    int rc = qcow2_co_read_file(p->node, p->offset, p->data); /* yields */
+    int rc = node_co_preadv_past_end(p->node, p->offset, p->data); /* yields */
 
     if (rc == 0) {
         run_job(job_decrypt, p); /* yields */

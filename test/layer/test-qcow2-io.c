@@ -133,8 +133,8 @@ static void test_zero_above_zeroes(void)
 }
 
 /* What a disk gains is zeroes, though the backing file has something there and
- * clusters get a place. */
-static void test_preallocated_above_backing(void)
+ * clusters get a place: one each. */
+static void test_preallocated_above_backing(gconstpointer opaque)
 {
     static const enum prealloc_mode modes[] = {
         PREALLOC_OFF,
@@ -142,14 +142,16 @@ static void test_preallocated_above_backing(void)
         PREALLOC_FALLOC,
         PREALLOC_FULL,
     };
+    const char *create = opaque;
+    g_autofree char *text =
+        g_strdup_printf("%s,backing_file=b.raw,backing_fmt=raw", create);
     struct node *node;
 
     g_assert_cmpint(rig_shell(NULL, "tr '\\0' '\\1' </dev/zero | "
                                     "head -c 1M >b.raw"),
                     ==, 0);
     for (size_t i = 0; i < G_N_ELEMENTS(modes); i++) {
-        rig_create("a.qcow2", 100 * KiB,
-                   "extended_l2=on,backing_file=b.raw,backing_fmt=raw");
+        rig_create("a.qcow2", 100 * KiB, text);
         node = rig_open("a.qcow2", NULL, NODE_RDWR);
         g_assert_cmpint(rig_truncate(node, 2 * MiB, modes[i]), ==, 0);
         rig_expect(node, 0, 100 * KiB, 1);
@@ -324,8 +326,11 @@ int main(int argc, char **argv)
     g_test_add_func("/qcow2-io/compress-raw", test_compress_needs_format);
     g_test_add_func("/qcow2-io/row-across-refcount-blocks",
                     test_row_across_refcount_blocks);
-    g_test_add_func("/qcow2-io/preallocated-above-backing",
-                    test_preallocated_above_backing);
+    g_test_add_data_func("/qcow2-io/preallocated-above-backing/v2",
+                         "compat=0.10,cluster_size=4k",
+                         test_preallocated_above_backing);
+    g_test_add_data_func("/qcow2-io/preallocated-above-backing/subclusters",
+                         "extended_l2=on", test_preallocated_above_backing);
     g_test_add_func("/qcow2-io/zero-subclusters", test_zero_subclusters);
     g_test_add_func("/qcow2-io/zero-above-zeroes", test_zero_above_zeroes);
     g_test_add_func("/qcow2-io/packed-anew", test_packed_anew);

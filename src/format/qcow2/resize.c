@@ -242,6 +242,22 @@ static int64_t co_fn preallocate_edge(struct qcow2 *s, int64_t old,
     return rc < 0 ? rc : cluster_up(s, old);
 }
 
+/* Preallocates what is at @offset, or passes by what has a place: zeroes that
+ * hide a backing file are written where no entry can say so.  Returns how many
+ * bytes. */
+static int64_t co_fn preallocate_next(struct qcow2 *s, int64_t offset,
+                                      int64_t bytes, enum prealloc_mode how)
+{
+    struct extent e = {.kind = QCOW2_HOLE, .bytes = bytes};
+    int rc = s->header.version == 2 ? qcow2_co_map(s, offset, bytes, &e) : 0;
+
+    if (rc < 0) {
+        return rc;
+    }
+    return e.kind == QCOW2_DATA ? e.bytes
+                                : preallocate_some(s, offset, e.bytes, how);
+}
+
 static int co_fn preallocate_busy(struct qcow2 *s, int64_t offset, int64_t end,
                                   enum prealloc_mode how)
 {
@@ -250,7 +266,7 @@ static int co_fn preallocate_busy(struct qcow2 *s, int64_t offset, int64_t end,
         return (int)offset;
     }
     while (offset < end) {
-        int64_t n = preallocate_some(s, offset, end - offset, how);
+        int64_t n = preallocate_next(s, offset, end - offset, how);
 
         if (n < 0) {
             return (int)n;

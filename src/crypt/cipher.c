@@ -179,40 +179,43 @@ static void xts_sector(const union context *key, nettle_cipher_func *crypt,
     xor_sector(dst, dst, tweaks);
 }
 
-void cipher_encrypt(const struct cipher *c, int64_t offset, void *dst,
-                    const void *src, int64_t bytes)
+/* One of the two ways. */
+struct way {
+    const union context *key;
+    nettle_cipher_func *crypt;
+    void (*cbc)(const void *ctx, nettle_cipher_func *f, size_t block_size,
+                uint8_t *iv, size_t length, uint8_t *dst, const uint8_t *src);
+};
+
+static void crypt_sectors(const struct cipher *c, const struct way *way,
+                          int64_t offset, uint8_t *dst, const uint8_t *src,
+                          int64_t bytes)
 {
-    const uint8_t *from = src;
-    uint8_t *to = dst;
     uint8_t iv[BLOCK];
 
     assert(offset % CIPHER_SECTOR == 0 && bytes % CIPHER_SECTOR == 0);
     for (int64_t i = 0; i < bytes; i += CIPHER_SECTOR) {
         make_iv(c, offset + i, iv);
         if (c->spec.mode == CIPHER_XTS) {
-            xts_sector(&c->encrypt, c->meta->encrypt, iv, to + i, from + i);
+            xts_sector(way->key, way->crypt, iv, dst + i, src + i);
         } else {
-            cbc_encrypt(&c->encrypt, c->meta->encrypt, BLOCK, iv, SECTOR,
-                        to + i, from + i);
+            way->cbc(way->key, way->crypt, BLOCK, iv, SECTOR, dst + i, src + i);
         }
     }
+}
+
+void cipher_encrypt(const struct cipher *c, int64_t offset, void *dst,
+                    const void *src, int64_t bytes)
+{
+    const struct way way = {&c->encrypt, c->meta->encrypt, cbc_encrypt};
+
+    crypt_sectors(c, &way, offset, dst, src, bytes);
 }
 
 void cipher_decrypt(const struct cipher *c, int64_t offset, void *dst,
                     const void *src, int64_t bytes)
 {
-    const uint8_t *from = src;
-    uint8_t *to = dst;
-    uint8_t iv[BLOCK];
+    const struct way way = {&c->decrypt, c->meta->decrypt, cbc_decrypt};
 
-    assert(offset % CIPHER_SECTOR == 0 && bytes % CIPHER_SECTOR == 0);
-    for (int64_t i = 0; i < bytes; i += CIPHER_SECTOR) {
-        make_iv(c, offset + i, iv);
-        if (c->spec.mode == CIPHER_XTS) {
-            xts_sector(&c->decrypt, c->meta->decrypt, iv, to + i, from + i);
-        } else {
-            cbc_decrypt(&c->decrypt, c->meta->decrypt, BLOCK, iv, SECTOR,
-                        to + i, from + i);
-        }
-    }
+    crypt_sectors(c, &way, offset, dst, src, bytes);
 }

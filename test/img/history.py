@@ -58,6 +58,7 @@ class History:
         self.soft = []        # what was discarded: (offset, end)
         self.unknown = []     # what nobody promises: (offset, end)
         self.touched = set()  # clusters that may have a place
+        self.packs = 0        # compressed clusters of this turn
         self.snapshots = {}   # name: (size, bytes)
         self.n_taken = 0
         self.cluster = 65536
@@ -131,13 +132,20 @@ class History:
         return f"write -z{'u' if what == 'unmap' else ''} {offset} {n}"
 
     def packed(self, who, offset, fill):
-        """A compressed cluster; qemu-io wants one that has no place."""
+        """A compressed cluster.
+
+        qemu-io wants one that has no place, and one for each time it opens the
+        image: it puts the next behind the last, even if that was overwritten
+        and its cluster has become another's.
+        """
         cluster = offset // self.cluster
         start = cluster * self.cluster
         n = min(self.cluster, self.size - start)
         if "data_file" in self.options or "prealloc" in self.options or (
-                who == "qemu" and cluster in self.touched) or n % 512:
+                who == "qemu" and (self.packs or cluster in self.touched)
+                ) or n % 512:
             return "flush"
+        self.packs += 1
         self.touch(start, n)
         self.change(start, n, fill)
         return f"write -c -P {fill} {start} {n}"
@@ -149,6 +157,7 @@ class History:
         who = self.rng.choice(list(PROGRAMS))
         img, io = PROGRAMS[who]
         words = []
+        self.packs = 0
         for _ in range(COMMANDS):
             words += ["-c", self.command(who)]
         run(io, "-f", "qcow2", "-d", "unmap", *words, "image")
@@ -165,6 +174,9 @@ class History:
         if "compat=0.10" in self.options and self.snapshots:
             return
         size = self.rng.randrange(1, MAX_DISK // 512) * 512
+        if size > self.size and "compat=0.10" in self.options:
+            # qemu-img refuses to grow over a longer backing file.
+            img = PROGRAMS["coblk"][0]
         run(img, "resize", "-q", "-f", "qcow2", "--shrink", "image", str(size))
         if img == "qemu-img" and size > self.size:
             # It leaves what the last cluster has behind the old end.

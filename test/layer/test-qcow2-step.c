@@ -34,9 +34,10 @@ static const char driver_opts[] =
 static int (*mem_open)(struct node *node, struct options *opts, GError **err)
     co_fn_ptr;
 
-/* Whether the next one has a cluster at DATA that counts 2, no L2 table, or
- * compressed data of guest cluster PACKED at DATA. */
-static bool shared, without_table, packed;
+/* Whether the next one has a cluster at DATA that counts 2, no L2 table,
+ * compressed data of guest cluster PACKED at DATA, or the refcount block as
+ * guest cluster 2. */
+static bool shared, without_table, packed, tangled;
 
 static void put_packed(struct mem *m)
 {
@@ -84,6 +85,9 @@ static int co_fn image_co_open(struct node *node, struct options *opts,
     }
     if (packed) {
         put_packed(m);
+    }
+    if (tangled) {
+        store_be64(m->data + L2 + 8 * 2, QCOW2_COPIED | 2 * CLUSTER);
     }
     return rc;
 }
@@ -606,6 +610,52 @@ static void test_free_waits_for_flush(void)
     g_assert_cmpint(close_node(node), ==, 0);
 }
 
+static struct node *open_tangled_image(void)
+{
+    struct node *node;
+
+    tangled = true;
+    node = open_image();
+    tangled = false;
+    return node;
+}
+
+/*
+ *   resize  | header is being written ............... is written | done
+ *   write             would overwrite a table: marks ... marked  | fails
+ *
+ * The header that knew nothing of it does not undo the mark.
+ */
+static void test_mark_during_header(void)
+{
+    struct node *node = open_tangled_image();
+    struct mem *m = mem_of(node);
+    struct job resize =
+        job(TRUNCATE, .node = node, .offset = (CLUSTERS - 1) * CLUSTER);
+    struct job write = job(WRITE, .node = node, .offset = 2 * CLUSTER,
+                           .bytes = 512, .fill = 2);
+    struct qcow2_header h;
+
+    m->hold = true;
+    job_start(&resize);
+    while (!strstr(m->log->str, "W0+512")) {
+        mem_complete(m, 0);
+    }
+    job_start(&write);
+    while (mem_pending(m) > 0) {
+        mem_complete(m, mem_pending(m) - 1); /* what began last */
+    }
+    g_assert_cmpint(job_finish(&resize), ==, 0);
+    g_assert_cmpint(job_finish(&write), ==, -EIO);
+    g_assert_cmpint(qcow2_header_parse(m->data, CLUSTER, "image", &h, NULL), ==,
+                    0);
+    g_assert_cmpint(h.size, ==, (CLUSTERS - 1) * CLUSTER);
+    g_assert_true(h.incompatible & QCOW2_CORRUPT);
+    qcow2_header_fini(&h);
+    m->hold = false;
+    (void)close_node(node);
+}
+
 /* A flush that fails loses nothing: the next one writes all of it. */
 static void test_failed_flush(void)
 {
@@ -653,6 +703,7 @@ int main(int argc, char **argv)
     g_test_add_func("/qcow2-step/packed-moves", test_packed_moves);
     g_test_add_func("/qcow2-step/packed-is-read", test_packed_is_read);
     g_test_add_func("/qcow2-step/free", test_free_waits_for_flush);
+    g_test_add_func("/qcow2-step/mark-during-header", test_mark_during_header);
     g_test_add_func("/qcow2-step/failed-flush", test_failed_flush);
     rc = g_test_run();
     fixture_loop_free();

@@ -117,17 +117,17 @@ static int co_fn write_part(struct qcow2 *s, const uint8_t *buf, int64_t from,
  * between it is in one sector, and the backing file's name behind all else:
  * neither @now nor @to needs to be whole then.  @now is used up.
  */
-static int co_fn write_in_steps(struct qcow2 *s, uint8_t *now,
-                                const uint8_t *to)
+static int co_fn write_in_steps(struct qcow2 *s, const struct qcow2_header *h,
+                                uint8_t *now, const uint8_t *to)
 {
-    const char *name = s->header.backing_name;
+    const char *name = h->backing_name;
     size_t bytes = name ? strlen(name) : 0;
     int64_t end = header_end(now, to, s->cluster_size);
     int64_t name_end = align_up(end + (int64_t)bytes, HEAD);
     int rc;
 
     if (name_end > s->cluster_size ||
-        qcow2_header_serialise_short(&s->header, now, end) < 0) {
+        qcow2_header_serialise_short(h, now, end) < 0) {
         return qcow2_co_write_table(s, 0, to, s->cluster_size); /* yields */
     }
     memcpy(now + end, name ? name : "", bytes);
@@ -138,20 +138,34 @@ static int co_fn write_in_steps(struct qcow2 *s, uint8_t *now,
     return rc ? rc : write_part(s, to, end, name_end); /* yields */
 }
 
-int co_fn qcow2_co_write_header(struct qcow2 *s)
+static int co_fn write_header(struct qcow2 *s, const struct qcow2_header *h)
 {
     size_t bytes = (size_t)s->cluster_size;
     uint8_t *now = malloc(bytes), *to = malloc(bytes);
-    int rc = now && to ? qcow2_header_serialise(&s->header, to) : -ENOMEM;
+    int rc = now && to ? qcow2_header_serialise(h, to) : -ENOMEM;
 
     rc = rc ? rc : qcow2_co_read_table(s, 0, now, s->cluster_size);
     if (rc == 0 && memcmp(now + HEAD, to + HEAD, bytes - HEAD) == 0) {
         rc = qcow2_co_write_table(s, 0, to, HEAD); /* yields */
     } else if (rc == 0) {
-        rc = write_in_steps(s, now, to); /* yields */
+        rc = write_in_steps(s, h, now, to); /* yields */
     }
     free(now);
     free(to);
+    return rc;
+}
+
+int co_fn qcow2_co_write_header(struct qcow2 *s)
+{
+    struct qcow2_header h = s->header;
+    int rc;
+
+    co_mutex_lock(&s->header_write); /* yields */
+    if (atomic_load(&s->damaged)) {
+        h.incompatible |= QCOW2_CORRUPT;
+    }
+    rc = write_header(s, &h); /* yields */
+    co_mutex_unlock(&s->header_write);
     return rc;
 }
 
@@ -263,18 +277,28 @@ int co_fn qcow2_co_begin_change(struct qcow2 *s)
 
 /* -- Corruption ---------------------------------------------------------- */
 
-/* Sets the bit on disk; if that fails it is found again next time. */
+/*
+ * Sets the bit on disk; if that fails it is found again next time.  Callers may
+ * hold @meta or not, so the header in memory cannot be looked at: whatever
+ * is on disk gets the bit, and so does what is written from now on.
+ */
 static void co_fn mark_corrupt(struct qcow2 *s)
 {
-    uint8_t bits[8];
+    uint8_t head[INCOMPATIBLE_OFFSET + 8];
+    uint8_t *bits = head + INCOMPATIBLE_OFFSET;
+    int rc;
 
-    if (s->header.version < 3 || node_is_rdonly(s->node)) {
+    if (node_is_rdonly(s->node)) {
         return;
     }
-    s->header.incompatible |= QCOW2_CORRUPT;
-    store_be64(bits, s->header.incompatible);
-    if (node_co_pwrite(s->file, INCOMPATIBLE_OFFSET, bits, sizeof(bits), 0) ==
-        0) {
+    co_mutex_lock(&s->header_write);                    /* yields */
+    rc = qcow2_co_read_table(s, 0, head, sizeof(head)); /* yields */
+    if (rc == 0 && load_be32(head + 4) >= 3) {
+        store_be64(bits, load_be64(bits) | QCOW2_CORRUPT);
+        rc = qcow2_co_write_table(s, INCOMPATIBLE_OFFSET, bits, 8);
+    }
+    co_mutex_unlock(&s->header_write);
+    if (rc == 0) {
         (void)!node_co_flush(s->file); /* yields */
     }
 }
@@ -287,6 +311,7 @@ int co_fn qcow2_co_set_corrupt(struct qcow2 *s, const char *format, ...)
     if (atomic_exchange(&s->corrupt, true)) {
         return -EIO;
     }
+    atomic_store(&s->damaged, true);
     va_start(ap, format);
     text = g_strdup_vprintf(format, ap);
     va_end(ap);

@@ -2,9 +2,17 @@
 /*
  * info: what there is to tell of an image.
  */
+#include <stdatomic.h>
+
 #include "base/json.h"
 #include "format/qcow2/crypt.h"
 #include "format/qcow2/qcow2.h"
+
+/* Marked so, or found to be since. */
+static bool is_corrupt(const struct qcow2 *s)
+{
+    return (s->header.incompatible & QCOW2_CORRUPT) || atomic_load(&s->damaged);
+}
 
 int co_fn qcow2_co_info(struct node *node, struct image_info *ret)
 {
@@ -14,7 +22,7 @@ int co_fn qcow2_co_info(struct node *node, struct image_info *ret)
     *ret = (struct image_info){
         .cluster_size = s->cluster_size,
         .dirty = (h->incompatible & QCOW2_DIRTY) != 0,
-        .corrupt = (h->incompatible & QCOW2_CORRUPT) != 0,
+        .corrupt = is_corrupt(s),
         .vm_state_offset = s->vm_state_at,
         .encrypted = s->encrypted,
         .backing_filename = g_strdup(h->backing_name),
@@ -45,7 +53,7 @@ int co_fn qcow2_co_info_json(struct node *node, struct json *out, GError **err)
     json_int(out, "refcount-bits", INT64_C(1) << h->refcount_order);
     qcow2_crypt_json(s, out);
     if (h->version >= 3) {
-        json_bool(out, "corrupt", (h->incompatible & QCOW2_CORRUPT) != 0);
+        json_bool(out, "corrupt", is_corrupt(s));
         json_bool(out, "extended-l2",
                   (h->incompatible & QCOW2_EXTENDED_L2) != 0);
     }

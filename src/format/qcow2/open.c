@@ -647,6 +647,7 @@ static void init_locks(struct qcow2 *s)
 {
     co_mutex_init(&s->meta);
     co_mutex_init(&s->writeback);
+    co_mutex_init(&s->header_write);
     pthread_mutex_init(&s->l1_lock, NULL);
     pthread_mutex_init(&s->free_lock, NULL);
     pthread_mutex_init(&s->busy_lock, NULL);
@@ -658,6 +659,7 @@ static void init_locks(struct qcow2 *s)
     atomic_init(&s->l1, NULL);
     atomic_init(&s->changed, false);
     atomic_init(&s->corrupt, false);
+    atomic_init(&s->damaged, false);
     atomic_init(&s->free_bytes, 0);
 }
 
@@ -677,6 +679,7 @@ static void release(struct qcow2 *s)
     qcow2_packing_fini(s);
     co_mutex_fini(&s->meta);
     co_mutex_fini(&s->writeback);
+    co_mutex_fini(&s->header_write);
     pthread_mutex_destroy(&s->l1_lock);
     pthread_mutex_destroy(&s->free_lock);
     pthread_mutex_destroy(&s->busy_lock);

@@ -49,9 +49,10 @@
  *
  * ---- Locks, outermost first
  *
- *   busy       a range of guest clusters; held over a whole allocating write
- *   meta       co_mutex: allocation, refcounts, header, L1 growth
- *   writeback  co_mutex: one write-back at a time
+ *   busy          a range of guest clusters; held over a whole allocating write
+ *   meta          co_mutex: allocation, refcounts, header, L1 growth
+ *   writeback     co_mutex: one write-back at a time
+ *   header_write  co_mutex: one write to the header at a time
  *   pthread mutexes (cache, l1_lock, free_lock, busy_lock): leaves
  *
  * A read, or a write to a cluster that is allocated, takes none but the lock
@@ -147,6 +148,7 @@ struct qcow2 {
     /* -- Any thread */
     atomic_bool changed; /* the image is marked as being written to */
     atomic_bool corrupt; /* no more writes: metadata would be overwritten */
+    atomic_bool damaged; /* and the header on disk is to say so */
     atomic_int n_frees;  /* on both lists of free.c; for a quick look */
     _Atomic int64_t free_bytes; /* that those are about */
     atomic_int sparse; /* status.c: 1 the file is, -1 it is not, 0 ask */
@@ -171,6 +173,7 @@ struct qcow2 {
     struct dirty_map reftable_dirty; /* under @l1_lock */
 
     struct co_mutex writeback;
+    struct co_mutex header_write; /* disk.c */
 
     pthread_mutex_t free_lock; /* free.c */
     struct list frees;         /* struct freed: tables still refer to it */

@@ -2,22 +2,30 @@
 /*
  * qcow2: what the files of this folder share.
  *
- * One file per concern.  Pure: header.c (first cluster), entry.c (L2 entries,
- * reference counts), codec.c (deflate, zstd).  State in memory: cache.c (slices
- * of tables), guard.c (which host clusters are metadata), busy.c (guest
- * clusters whose mapping is being changed).  On disk: disk.c (the header and the
- * file as such), refcount.c (which host
- * clusters are in use; allocation), free.c (giving them back), table.c (L1
- * and L2 tables: from guest to host), writeback.c (in which order metadata
- * reach the disk).  Requests: read.c, write.c, zero.c (zeroes and discard),
- * packed.c (compressed clusters), crypt.c and crypted.c (encrypted ones),
- * vm_state.c, status.c.  Images as a whole:
- * open.c, create.c, resize.c, change.c, info.c, measure.c, check.c, amend.c,
- * snapshots.c (their table) and snapshot.c, bitmaps.c (which parts of the disk
- * were written to), bitmap_store.c and bitmap_ops.c; with what these need:
- * bitmap_dir.c (their directory), bitmap_bits.c (in memory), counts.c
- * (numbers per cluster), recount.c (a new refcount structure), shadow.c (many
- * tables at one moment).
+ * One file per concern.
+ *
+ *   pure               header.c, header_*.c (the first cluster), entry.c (L2
+ *                      entries, reference counts), codec.c (deflate, zstd),
+ *                      bitmap_dir.c (the directory of bitmaps)
+ *   state in memory    cache.c (slices of tables), guard.c (which host clusters
+ *                      are metadata), busy.c (guest clusters whose mapping is
+ *                      being changed), bitmap_bits.c, counts.c (numbers per
+ *                      cluster)
+ *   on disk            disk.c (the header and the file as such), refcount.c
+ *                      (which host clusters are in use; allocation), free.c
+ *                      (giving them back), table.c (L1 and L2 tables: from
+ *                      guest to host), writeback.c (in which order metadata
+ *                      reach the disk)
+ *   requests           read.c, write.c, zero.c (zeroes and discard), packed.c
+ *                      (compressed clusters), crypt.c (encrypted ones),
+ *                      vm_state.c, status.c
+ *   images as a whole  driver.c (the table), open.c, open_*.c, create.c,
+ *                      resize.c, change.c, info.c, measure.c, check.c,
+ *                      check_*.c, amend.c, recount.c (a new refcount
+ *                      structure), shadow.c (many tables at one moment)
+ *   what they hold     snapshots.c (their table) and snapshot.c; bitmaps.c
+ *                      (which parts of the disk were written to),
+ *                      bitmap_store.c, bitmap_ops.c
  *
  * ---- In which order things reach the disk
  *
@@ -303,9 +311,9 @@ nodiscard int co_fn qcow2_co_refcount(struct qcow2 *s, int64_t cluster,
 nodiscard int co_fn qcow2_co_used(struct qcow2 *s, int64_t clusters,
                                   int64_t *ret);
 /* Adds @delta to the counts of clusters [@first, @first + @n).  Returns 0, or
- * -EIO (below zero, or no refcount block: corrupt), -ERANGE (more than fits; nothing changed for
- * that cluster and those after it; *@ret_done, if not NULL, counts those
- * changed), or an I/O error. */
+ * -EIO (below zero, or no refcount block: corrupt), -ERANGE (more than fits;
+ * nothing changed for that cluster and those after it; *@ret_done, if not NULL,
+ * counts those changed), or an I/O error. */
 nodiscard int co_fn qcow2_co_refcount_add(struct qcow2 *s, int64_t first,
                                           int64_t n, int delta,
                                           int64_t *ret_done);

@@ -13,6 +13,8 @@
 #include <string.h>
 
 #include "base/endian.h"
+#include "base/options.h"
+#include "block/image.h"
 #include "fixtures.h"
 #include "format/qcow2/codec.h"
 #include "format/qcow2/driver.h"
@@ -656,6 +658,50 @@ static void test_mark_during_header(void)
     (void)close_node(node);
 }
 
+static void no_progress(void *opaque, int64_t done, int64_t total)
+{
+}
+
+static void co_fn amend_fails(void *opaque)
+{
+    g_autoptr(options) o = options_new();
+
+    co_assert_role();
+    g_assert_cmpint(options_parse(o, "lazy_refcounts=on", NULL), ==, 0);
+    g_assert_cmpint(
+        driver_qcow2.image->co_amend(opaque, o, false, no_progress, NULL, NULL),
+        ==, -EIO); /* yields */
+}
+
+/* Nobody knows whether a header is on disk whose flush failed: the one before
+ * takes its place again. */
+static void test_amend_undone(void)
+{
+    struct node *node = open_image();
+    struct mem *m = mem_of(node);
+    struct job flush = job(FLUSH, .node = node);
+    struct job amend =
+        job(CALL, .node = node, .call = amend_fails, .opaque = node);
+    struct qcow2_header h;
+
+    g_assert_cmpint(job_run(&flush), ==, 0);
+    g_free(mem_log_take(m));
+    m->hold = true;
+    job_start(&amend);
+    while (!strstr(m->log->str, "W0+512 F")) {
+        mem_complete(m, 0);
+    }
+    mem_fail(m, 0, -EIO);
+    mem_complete_all(m);
+    m->hold = false;
+    g_assert_cmpint(job_finish(&amend), ==, 0);
+    g_assert_cmpint(qcow2_header_parse(m->data, CLUSTER, "image", &h, NULL), ==,
+                    0);
+    g_assert_false(h.compatible & QCOW2_LAZY_REFCOUNTS);
+    qcow2_header_fini(&h);
+    g_assert_cmpint(close_node(node), ==, 0);
+}
+
 /* A flush that fails loses nothing: the next one writes all of it. */
 static void test_failed_flush(void)
 {
@@ -704,6 +750,7 @@ int main(int argc, char **argv)
     g_test_add_func("/qcow2-step/packed-is-read", test_packed_is_read);
     g_test_add_func("/qcow2-step/free", test_free_waits_for_flush);
     g_test_add_func("/qcow2-step/mark-during-header", test_mark_during_header);
+    g_test_add_func("/qcow2-step/amend-undone", test_amend_undone);
     g_test_add_func("/qcow2-step/failed-flush", test_failed_flush);
     rc = g_test_run();
     fixture_loop_free();

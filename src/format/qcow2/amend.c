@@ -326,40 +326,42 @@ static int co_fn expand_zeroes(const struct amend *a)
 
 /* -- The header ---------------------------------------------------------- */
 
+static void fill_header(const struct amend *a, struct qcow2_header *to)
+{
+    *to = a->s->header;
+    to->version = a->to.version;
+    to->data_file = a->to.data_file;
+    to->autoclear &= a->to.autoclear;
+    to->compatible &= ~(uint64_t)QCOW2_LAZY_REFCOUNTS;
+    if (a->lazy) {
+        to->compatible |= QCOW2_LAZY_REFCOUNTS;
+    } else {
+        to->incompatible &= ~(uint64_t)QCOW2_DIRTY;
+    }
+    if (to->version == 2) {
+        to->autoclear = 0;
+        to->compatible = 0;
+        memset(&to->bitmaps, 0, sizeof(to->bitmaps)); /* they did not count */
+    }
+}
+
 /* With counts that are on disk. */
 static int co_fn change_header(const struct amend *a)
 {
     struct qcow2 *s = a->s;
-    struct qcow2_header old = s->header;
-    struct qcow2_header *h = &s->header;
+    struct qcow2_header to;
     int rc = qcow2_co_write_counts(s); /* yields */
 
-    rc = rc ? rc : node_co_flush(s->file); /* yields */
     if (rc < 0) {
         return rc;
     }
     co_mutex_lock(&s->meta); /* yields */
-    h->version = a->to.version;
-    h->data_file = a->to.data_file;
-    h->autoclear &= a->to.autoclear;
-    h->compatible &= ~(uint64_t)QCOW2_LAZY_REFCOUNTS;
-    if (a->lazy) {
-        h->compatible |= QCOW2_LAZY_REFCOUNTS;
-    } else {
-        h->incompatible &= ~(uint64_t)QCOW2_DIRTY;
-        s->lazy = false;
+    fill_header(a, &to);
+    rc = qcow2_co_switch_header(s, &to); /* yields */
+    if (rc == 0) {
+        s->lazy = s->lazy && a->lazy;
+        qcow2_set_geometry(s);
     }
-    if (h->version == 2) {
-        h->autoclear = 0;
-        h->compatible = 0;
-        memset(&h->bitmaps, 0, sizeof(h->bitmaps)); /* they did not count */
-    }
-    rc = qcow2_co_write_header(s);         /* yields */
-    rc = rc ? rc : node_co_flush(s->file); /* yields */
-    if (rc < 0) {
-        s->header = old;
-    }
-    qcow2_set_geometry(s);
     co_mutex_unlock(&s->meta);
     return rc;
 }

@@ -179,47 +179,41 @@ static int co_fn check_counts(struct check *c, GError **err)
 
 /* -- The header ---------------------------------------------------------- */
 
-/* Bitmaps that do not count as there were freed as leaks, if they were. */
-static bool drop_bitmaps(struct check *c)
+int co_fn check_switch_header(struct check *c, const struct qcow2_header *to)
 {
-    struct qcow2_header *h = &c->s->header;
-
-    if (h->bitmaps.n == 0 || (h->autoclear & QCOW2_BITMAPS)) {
-        return false;
-    }
-    memset(&h->bitmaps, 0, sizeof(h->bitmaps));
-    return true;
-}
-
-/* Before a repair: what the header names must be what is counted. */
-static int co_fn prepare_header(struct check *c)
-{
-    struct qcow2_header *h = &c->s->header;
-    uint64_t autoclear = h->autoclear & QCOW2_KNOWN_AUTOCLEAR;
-    bool change = drop_bitmaps(c) || autoclear != h->autoclear;
     int rc;
 
-    if (!change) {
-        return 0;
+    co_mutex_lock(&c->s->meta);            /* yields */
+    rc = qcow2_co_switch_header(c->s, to); /* yields */
+    co_mutex_unlock(&c->s->meta);
+    return rc;
+}
+
+/* Before a repair: what the header names must be what is counted.  Bitmaps
+ * that do not count as there were freed as leaks, if they were. */
+static int co_fn prepare_header(struct check *c)
+{
+    const struct qcow2_header *h = &c->s->header;
+    struct qcow2_header to = *h;
+
+    to.autoclear &= QCOW2_KNOWN_AUTOCLEAR;
+    if (!(to.autoclear & QCOW2_BITMAPS)) {
+        memset(&to.bitmaps, 0, sizeof(to.bitmaps));
     }
-    h->autoclear = autoclear;
-    rc = qcow2_co_write_header(c->s);           /* yields */
-    return rc ? rc : node_co_flush(c->s->file); /* yields */
+    return to.autoclear == h->autoclear && to.bitmaps.n == h->bitmaps.n
+               ? 0
+               : check_switch_header(c, &to); /* yields */
 }
 
 /* Nothing is wrong any more: says so. */
 static int co_fn clear_marks(struct check *c)
 {
-    struct qcow2_header *h = &c->s->header;
-    const uint64_t marks = QCOW2_DIRTY | QCOW2_CORRUPT;
-    int rc = node_co_flush(c->s->file); /* yields */
+    struct qcow2_header to = c->s->header;
 
-    if (rc < 0 || !(h->incompatible & marks)) {
-        return rc;
-    }
-    h->incompatible &= ~marks;
-    rc = qcow2_co_write_header(c->s);           /* yields */
-    return rc ? rc : node_co_flush(c->s->file); /* yields */
+    to.incompatible &= ~(uint64_t)(QCOW2_DIRTY | QCOW2_CORRUPT);
+    return to.incompatible == c->s->header.incompatible
+               ? node_co_flush(c->s->file)    /* yields */
+               : check_switch_header(c, &to); /* yields */
 }
 
 /* -- A check ------------------------------------------------------------- */

@@ -329,22 +329,13 @@ static int co_fn take_unused(void *opaque, int64_t clusters,
     return rc ? rc : qcow2_co_reach(s, *ret_offset + (n << s->cluster_bits));
 }
 
-static int co_fn name_table(struct qcow2 *s, const struct recount *r)
+static int co_fn name_table(struct check *c, const struct recount *r)
 {
-    struct qcow2_header old = s->header;
-    int rc = node_co_flush(s->file); /* yields */
+    struct qcow2_header to = c->s->header;
 
-    if (rc < 0) {
-        return rc;
-    }
-    s->header.reftable_offset = r->table_offset;
-    s->header.reftable_clusters = (uint32_t)r->table_clusters;
-    rc = qcow2_co_write_header(s);         /* yields */
-    rc = rc ? rc : node_co_flush(s->file); /* yields */
-    if (rc < 0) {
-        s->header = old;
-    }
-    return rc;
+    to.reftable_offset = r->table_offset;
+    to.reftable_clusters = (uint32_t)r->table_clusters;
+    return check_switch_header(c, &to); /* yields */
 }
 
 int co_fn check_rebuild(struct check *c)
@@ -363,7 +354,7 @@ int co_fn check_rebuild(struct check *c)
     check_report(c, "Rebuilding refcount structure");
     c->unused = 0;
     rc = recount_co_write(&r);        /* yields */
-    rc = rc ? rc : name_table(s, &r); /* yields */
+    rc = rc ? rc : name_table(c, &r); /* yields */
     c->length = node_length(s->file);
     return rc ? rc : qcow2_co_reload(s); /* yields */
 }

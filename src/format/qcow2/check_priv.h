@@ -36,6 +36,11 @@ struct check {
     int64_t next_host;     /* where the next cluster would not be a fragment */
 };
 
+/* -- check.c ------------------------------------------------------------- */
+
+/* As qcow2_co_switch_header(). */
+nodiscard int co_fn check_switch_header(struct check *c,
+                                        const struct qcow2_header *to);
 void check_report(const struct check *c, const char *format, ...)
     G_GNUC_PRINTF(2, 3);
 

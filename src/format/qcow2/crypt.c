@@ -285,7 +285,7 @@ static int co_fn place_luks(struct qcow2 *s, const struct luks_image *im,
 
 int co_fn qcow2_co_begin_crypt(struct qcow2 *s, const struct qcow2_new_crypt *c)
 {
-    struct qcow2_header *h = &s->header;
+    struct qcow2_header to;
     int64_t bytes = qcow2_new_crypt_bytes(c);
     int64_t offset = 0;
     int rc;
@@ -301,13 +301,12 @@ int co_fn qcow2_co_begin_crypt(struct qcow2 *s, const struct qcow2_new_crypt *c)
     if (bytes > 0) {
         rc = place_luks(s, &c->image, bytes, &offset); /* yields */
     }
-    if (rc == 0) {
-        h->crypt = c->crypt;
-        h->crypt_header.offset = offset;
-        h->crypt_header.bytes = bytes;
-        qcow2_set_geometry(s);
-        rc = qcow2_co_write_header(s); /* yields */
-    }
+    to = s->header;
+    to.crypt = c->crypt;
+    to.crypt_header.offset = offset;
+    to.crypt_header.bytes = bytes;
+    rc = rc ? rc : qcow2_co_switch_header(s, &to); /* yields */
+    qcow2_set_geometry(s);
     co_mutex_unlock(&s->meta);
     return rc;
 }

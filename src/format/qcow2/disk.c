@@ -155,7 +155,9 @@ static int co_fn write_header(struct qcow2 *s, const struct qcow2_header *h)
     return rc;
 }
 
-int co_fn qcow2_co_write_header(struct qcow2 *s)
+/* Writes s->header, durable, so that a crash leaves it or the one before, if need
+ * be in steps. */
+static int co_fn write_current(struct qcow2 *s)
 {
     struct qcow2_header h = s->header;
     int rc;
@@ -166,7 +168,7 @@ int co_fn qcow2_co_write_header(struct qcow2 *s)
     }
     rc = write_header(s, &h); /* yields */
     co_mutex_unlock(&s->header_write);
-    return rc;
+    return rc ? rc : node_co_flush(s->file); /* yields */
 }
 
 int co_fn qcow2_co_switch_header(struct qcow2 *s, const struct qcow2_header *to)
@@ -178,13 +180,12 @@ int co_fn qcow2_co_switch_header(struct qcow2 *s, const struct qcow2_header *to)
         return rc < 0 ? rc : -EIO;
     }
     s->header = *to;
-    rc = qcow2_co_write_header(s);         /* yields */
-    rc = rc ? rc : node_co_flush(s->file); /* yields */
+    rc = write_current(s); /* yields */
     if (rc == 0) {
         return 0;
     }
     s->header = old;
-    if (qcow2_co_write_header(s) < 0 || node_co_flush(s->file) < 0) {
+    if (write_current(s) < 0) { /* yields */
         atomic_store(&s->corrupt, true);
         log_error("%s: its header could not be written, nor the one before; "
                   "nothing more is written to it until it is opened again",
@@ -209,51 +210,37 @@ static int co_fn load_bitmaps(struct qcow2 *s)
     return qcow2_co_bitmaps_load(s); /* none */
 }
 
-/* What the header is to say while the image is being written to. */
-static bool mark_header(struct qcow2 *s)
+/* What the header is to say while the image is being written to.  Returns
+ * whether that is something else than now. */
+static bool mark_header(const struct qcow2 *s, struct qcow2_header *to)
 {
-    uint64_t autoclear = s->header.autoclear & QCOW2_KNOWN_AUTOCLEAR;
-    uint64_t incompatible = s->header.incompatible;
-    bool same;
-
+    *to = s->header;
+    to->autoclear &= QCOW2_KNOWN_AUTOCLEAR;
     if (s->lazy) {
-        incompatible |= QCOW2_DIRTY;
+        to->incompatible |= QCOW2_DIRTY;
     }
-    same = autoclear == s->header.autoclear &&
-           incompatible == s->header.incompatible &&
-           (s->header.bitmaps.n == 0 || (autoclear & QCOW2_BITMAPS));
-    s->header.autoclear = autoclear;
-    s->header.incompatible = incompatible;
-    if (!(autoclear & QCOW2_BITMAPS)) {
-        memset(&s->header.bitmaps, 0, sizeof(s->header.bitmaps));
+    if (!(to->autoclear & QCOW2_BITMAPS)) {
+        memset(&to->bitmaps, 0, sizeof(to->bitmaps));
     }
-    return !same;
+    return to->autoclear != s->header.autoclear ||
+           to->incompatible != s->header.incompatible ||
+           to->bitmaps.n != s->header.bitmaps.n;
 }
 
 static int co_fn begin_change(struct qcow2 *s)
 {
-    struct qcow2_header old;
+    struct qcow2_header to;
     int rc = load_bitmaps(s); /* yields */
 
     if (rc < 0) {
         return rc;
     }
-    old = s->header;
     /* Tables at the end may be shorter than the sectors we write.  A file that
      * cannot be longer is a device, and long enough. */
     if (!(node_driver(s->file)->traits & DRIVER_GROWS)) {
         (void)!qcow2_co_reach(s, s->used_end); /* yields */
     }
-    if (mark_header(s)) {
-        rc = qcow2_co_write_header(s);         /* yields */
-        rc = rc ? rc : node_co_flush(s->file); /* yields */
-    }
-    if (rc < 0) {
-        s->header.autoclear = old.autoclear;
-        s->header.incompatible = old.incompatible;
-        s->header.bitmaps = old.bitmaps;
-    }
-    return rc;
+    return mark_header(s, &to) ? qcow2_co_switch_header(s, &to) : 0;
 }
 
 int co_fn qcow2_co_begin_change(struct qcow2 *s)

@@ -359,8 +359,12 @@ static void co_fn finish_writing(struct qcow2 *s)
 
     qcow2_co_cut_ahead(s); /* yields */
     if (rc == 0 && s->lazy && (s->header.incompatible & QCOW2_DIRTY)) {
-        s->header.incompatible &= ~(uint64_t)QCOW2_DIRTY;
-        (void)!qcow2_co_write_header(s); /* yields */
+        struct qcow2_header to = s->header;
+
+        to.incompatible &= ~(uint64_t)QCOW2_DIRTY;
+        co_mutex_lock(&s->meta);               /* yields */
+        (void)!qcow2_co_switch_header(s, &to); /* yields */
+        co_mutex_unlock(&s->meta);
     }
 }
 

@@ -230,12 +230,10 @@ void dirty_map_set(struct dirty_map *m, int64_t entry); /* of 8 bytes */
 
 /* -- Header (disk.c) ----------------------------------------------------- */
 
-/* Writes s->header to the file, so that a crash leaves it or the one before,
- * if need be in steps.  The last of them is not flushed.  @meta held. */
-nodiscard int co_fn qcow2_co_write_header(struct qcow2 *s);
-/* Makes @to the header, durable after everything else is.  @meta held.  When
- * it fails nobody knows which one is on disk: the old one is written again,
- * and if that fails as well, nothing more is. */
+/* Makes @to the header, durable after everything else is; a crash leaves it or
+ * the one before.  @meta held.  When it fails nobody knows which one is on
+ * disk: the old one is written again, and if that fails as well, nothing more
+ * is. */
 nodiscard int co_fn qcow2_co_switch_header(struct qcow2 *s,
                                            const struct qcow2_header *to);
 /* Before the first change of anything: clears the autoclear bits that we do

@@ -4,61 +4,15 @@
 
 #include <assert.h>
 #include <errno.h>
-#include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "base/align.h"
 #include "base/iov.h"
-#include "base/list.h"
 #include "block/node.h"
-#include "format/qcow2/qcow2.h"
-#include "loop/sync.h"
+#include "format/qcow2/cache_priv.h"
 
-#define MAX_SHARDS       16
 #define MIN_SHARD_SLICES 16 /* a cache too small for that has fewer shards */
-#define WRITE_BATCH      64 /* most slices that one write covers */
-
-struct slice {
-    /* Constant. */
-    struct shard *shard;
-    int64_t offset;
-
-    /* Under the shard's lock. */
-    struct slice *next; /* in its bucket */
-    struct list link;   /* shard->idle or shard->dirty, or none */
-    uint8_t *data;
-    uint8_t *writing; /* what is being written; may be @data; or NULL */
-    unsigned pins;
-    uint64_t used_in; /* the shard's period when it was used last */
-    bool loading;
-    bool dirty;
-    bool gone;   /* no longer in its bucket: freed with the last pin */
-    int load_rc; /* when @gone: why loading failed */
-    struct co_queue waiters; /* for the end of loading */
-};
-
-struct shard {
-    struct cache *cache;
-    pthread_mutex_t lock; /* guards the rest, and the slices */
-    struct slice **buckets;
-    struct list idle;  /* struct slice that can be dropped, oldest first */
-    struct list dirty; /* struct slice to be written */
-    uint64_t period;   /* calls of cache_drop_unused() */
-    int64_t n;
-};
-
-struct cache {
-    struct node *file;
-    int64_t slice_bytes;
-    int64_t shard_max; /* slices per shard */
-    unsigned n_shards;
-    unsigned bucket_mask;
-    cache_clean_fn clean;
-    void *opaque;
-    enum node_event load, update;
-    struct shard shards[MAX_SHARDS];
-};
 
 /* -- Shards and buckets -------------------------------------------------- */
 
@@ -126,7 +80,7 @@ static void slice_pin(struct slice *sl)
     }
 }
 
-static void slice_unpin(struct slice *sl)
+void slice_unpin_locked(struct slice *sl)
 {
     assert(sl->pins > 0);
     if (--sl->pins > 0) {
@@ -167,7 +121,8 @@ struct cache *cache_new(struct node *file, int64_t slice_bytes,
     c->clean = clean;
     c->opaque = opaque;
     c->n_shards = 1;
-    while (c->n_shards < MAX_SHARDS && n / c->n_shards > MIN_SHARD_SLICES) {
+    while (c->n_shards < CACHE_MAX_SHARDS &&
+           n / c->n_shards > MIN_SHARD_SLICES) {
         c->n_shards *= 2;
     }
     c->shard_max = max_i64(n / c->n_shards, 2);
@@ -265,7 +220,7 @@ static int co_fn slice_wait_locked(struct slice *sl)
     }
     rc = sl->load_rc;
     if (rc < 0) {
-        slice_unpin(sl);
+        slice_unpin_locked(sl);
     }
     return rc;
 }
@@ -346,7 +301,7 @@ static int co_fn slice_load_locked(struct slice *sl)
         slice_remove(sl);
     }
     if (rc < 0) {
-        slice_unpin(sl);
+        slice_unpin_locked(sl);
     }
     return rc;
 }
@@ -420,7 +375,7 @@ void slice_put(struct slice *sl)
     struct shard *sh = sl->shard;
 
     pthread_mutex_lock(&sh->lock);
-    slice_unpin(sl);
+    slice_unpin_locked(sl);
     pthread_mutex_unlock(&sh->lock);
 }
 
@@ -447,7 +402,7 @@ void slice_unlock(struct slice *sl)
     pthread_mutex_unlock(&sl->shard->lock);
 }
 
-static void slice_set_dirty(struct slice *sl)
+void slice_set_dirty_locked(struct slice *sl)
 {
     if (!sl->dirty) {
         sl->dirty = true;
@@ -470,148 +425,9 @@ uint8_t *slice_edit_locked(struct slice *sl)
         sl->data = copy;
     }
     if (!sl->gone) {
-        slice_set_dirty(sl);
+        slice_set_dirty_locked(sl);
     }
     return sl->data;
-}
-
-/* -- Writing back -------------------------------------------------------- */
-
-bool cache_is_dirty(struct cache *c)
-{
-    bool dirty = false;
-
-    for (unsigned i = 0; i < c->n_shards && !dirty; i++) {
-        pthread_mutex_lock(&c->shards[i].lock);
-        dirty = !list_empty(&c->shards[i].dirty);
-        pthread_mutex_unlock(&c->shards[i].lock);
-    }
-    return dirty;
-}
-
-static int capture_slice_locked(struct capture *cap, struct slice *sl)
-{
-    /* Grows by powers of two. */
-    if ((cap->n & (cap->n - 1)) == 0) {
-        size_t room = cap->n ? 2 * (size_t)cap->n : 1;
-        struct slice **more = realloc(cap->slices, room * sizeof(*more));
-
-        if (!more) {
-            return -ENOMEM;
-        }
-        cap->slices = more;
-    }
-    assert(!sl->writing);
-    list_del(&sl->link);
-    sl->dirty = false;
-    sl->pins++;
-    sl->writing = sl->data;
-    cap->slices[cap->n++] = sl;
-    return 0;
-}
-
-static int slice_compare(const void *a, const void *b)
-{
-    const struct slice *x = *(struct slice *const *)a;
-    const struct slice *y = *(struct slice *const *)b;
-
-    return (x->offset > y->offset) - (x->offset < y->offset);
-}
-
-int cache_capture(struct cache *c, struct capture *ret)
-{
-    struct slice *sl, *tmp;
-    int rc = 0;
-
-    for (unsigned i = 0; i < c->n_shards && rc == 0; i++) {
-        struct shard *sh = &c->shards[i];
-
-        pthread_mutex_lock(&sh->lock);
-        list_for_each_safe(sl, tmp, &sh->dirty, link) {
-            rc = capture_slice_locked(ret, sl);
-            if (rc < 0) {
-                break;
-            }
-        }
-        pthread_mutex_unlock(&sh->lock);
-    }
-    if (rc < 0) {
-        cache_uncapture(c, ret);
-    } else if (ret->n > 0) {
-        qsort(ret->slices, (size_t)ret->n, sizeof(struct slice *),
-              slice_compare);
-    }
-    return rc;
-}
-
-/* @sl was written, or with @rc < 0 was not. */
-static void slice_written(struct slice *sl, int rc)
-{
-    struct shard *sh = sl->shard;
-
-    pthread_mutex_lock(&sh->lock);
-    if (sl->writing != sl->data) {
-        free(sl->writing);
-    }
-    sl->writing = NULL;
-    if (rc < 0 && !sl->gone) {
-        slice_set_dirty(sl);
-    }
-    slice_unpin(sl);
-    pthread_mutex_unlock(&sh->lock);
-}
-
-static void capture_done(struct capture *cap, int from, int rc)
-{
-    for (int i = from; i < cap->n; i++) {
-        slice_written(cap->slices[i], rc);
-    }
-    free(cap->slices);
-    *cap = (struct capture){.n = 0};
-}
-
-void cache_uncapture(struct cache *c, struct capture *cap)
-{
-    capture_done(cap, 0, -ECANCELED);
-}
-
-/* Writes slices from the @i-th on that lie in a row.  Returns how many, or
- * the negative errno. */
-static int co_fn capture_co_write_some(struct cache *c,
-                                       const struct capture *cap, int i)
-{
-    int64_t offset = cap->slices[i]->offset;
-    struct iovec iov[WRITE_BATCH];
-    struct iovs src;
-    int n = 0;
-    int rc;
-
-    while (n < WRITE_BATCH && i + n < cap->n &&
-           cap->slices[i + n]->offset == offset + n * c->slice_bytes) {
-        iov[n].iov_base = cap->slices[i + n]->writing;
-        iov[n].iov_len = (size_t)c->slice_bytes;
-        n++;
-    }
-    src = iovs_of(iov, n);
-    node_event(c->file, c->update);
-    rc = node_co_pwritev(c->file, offset, &src, 0); /* yields */
-    return rc < 0 ? rc : n;
-}
-
-int co_fn cache_co_write(struct cache *c, struct capture *cap)
-{
-    int i = 0;
-    int rc = 0;
-
-    while (i < cap->n && rc >= 0) {
-        rc = capture_co_write_some(c, cap, i); /* yields */
-        for (int end = i + (rc > 0 ? rc : 0); i < end; i++) {
-            slice_written(cap->slices[i], 0);
-        }
-    }
-    rc = rc < 0 ? rc : 0;
-    capture_done(cap, i, rc);
-    return rc;
 }
 
 /* -- Forgetting ---------------------------------------------------------- */

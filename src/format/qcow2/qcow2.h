@@ -7,25 +7,25 @@
  *   pure               header.c, header_*.c (the first cluster), entry.c (L2
  *                      entries, reference counts), codec.c (deflate, zstd),
  *                      bitmap_dir.c (the directory of bitmaps)
- *   state in memory    cache.c (slices of tables), guard.c (which host clusters
- *                      are metadata), busy.c (guest clusters whose mapping is
- *                      being changed), bitmap_bits.c, counts.c (numbers per
- *                      cluster)
- *   on disk            disk.c (the header and the file as such), refcount.c
- *                      (which host clusters are in use; allocation), free.c
- *                      (giving them back), table.c (L1 and L2 tables: from
- *                      guest to host), writeback.c (in which order metadata
- *                      reach the disk)
+ *   state in memory    cache.c, cache_write.c (slices of tables), guard.c
+ *                      (which host clusters are metadata), busy.c (guest
+ *                      clusters whose mapping is being changed),
+ *                      bitmap_bits.c, counts.c (numbers per cluster)
+ *   on disk            disk.c (the header and the file as such), refcount.c,
+ *                      refcount_grow.c (which host clusters are in use),
+ *                      alloc.c (using them), free.c (giving them back),
+ *                      table.c (L1 and L2 tables: from guest to host),
+ *                      writeback.c (in which order metadata reach the disk)
  *   requests           read.c, write.c, zero.c (zeroes and discard), packed.c
  *                      (compressed clusters), crypt.c (encrypted ones),
  *                      vm_state.c, status.c
  *   images as a whole  driver.c (the table), open.c, open_*.c, create.c,
- *                      resize.c, change.c, info.c, measure.c, check.c,
- *                      check_*.c, amend.c, recount.c (a new refcount
+ *                      resize.c, preallocate.c, change.c, info.c, measure.c,
+ *                      check.c, check_*.c, amend.c, recount.c (a new refcount
  *                      structure), shadow.c (many tables at one moment)
- *   what they hold     snapshots.c (their table) and snapshot.c; bitmaps.c
- *                      (which parts of the disk were written to),
- *                      bitmap_store.c, bitmap_ops.c
+ *   what they hold     snapshots.c (their table), snapshot.c (changing them),
+ *                      snapshot_show.c; bitmaps.c (which parts of the disk
+ *                      were written to), bitmap_store.c, bitmap_ops.c
  *
  * ---- In which order things reach the disk
  *
@@ -315,6 +315,9 @@ nodiscard int co_fn qcow2_co_used(struct qcow2 *s, int64_t clusters,
 nodiscard int co_fn qcow2_co_refcount_add(struct qcow2 *s, int64_t first,
                                           int64_t n, int delta,
                                           int64_t *ret_done);
+
+/* -- Allocation (alloc.c); all with @meta held --------------------------- */
+
 /* Allocates up to @want clusters in a row, the first that are free, with
  * counts of 1.  *@ret_fresh (may be NULL): they have never been written and
  * read as zeroes.  Returns how many (> 0), or a negative errno. */
@@ -511,6 +514,10 @@ void qcow2_set_geometry(struct qcow2 *s);
 /* Makes the L1 table on disk and in memory one of @entries, which are not
  * fewer than now.  @meta held. */
 nodiscard int co_fn qcow2_co_grow_l1(struct qcow2 *s, uint32_t entries);
+/* Gives the disk from @offset, where it ended, to @end places, as far as it has
+ * none. */
+nodiscard int co_fn qcow2_co_preallocate(struct qcow2 *s, int64_t offset,
+                                         int64_t end, enum prealloc_mode how);
 /* Frees L2 tables that are for what is behind @length only; nothing there is
  * mapped any more, and that is durable. */
 void co_fn qcow2_co_drop_tables(struct qcow2 *s, int64_t length);
@@ -573,7 +580,7 @@ int co_fn qcow2_co_bitmap_merge(struct node *node, const char *name,
                                 GError **err);
 int co_fn qcow2_co_bitmap_store(struct node *node, GError **err);
 
-/* Snapshots (snapshot.c). */
+/* Snapshots (snapshot.c, snapshot_show.c); see struct image_ops. */
 int co_fn qcow2_co_snapshot_list(struct node *node, GArray **ret);
 int co_fn qcow2_co_snapshot_create(struct node *node, const char *name,
                                    GError **err);

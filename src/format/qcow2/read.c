@@ -146,3 +146,21 @@ int co_fn qcow2_co_preadv(struct node *node, int64_t offset,
 {
     return qcow2_co_read(qcow2_of(node), offset, dst); /* yields */
 }
+
+bool co_fn qcow2_co_is_zero(struct qcow2 *s, int64_t offset, int64_t bytes)
+{
+    bool shines = qcow2_backing_at(s, offset) != NULL;
+
+    while (bytes > 0) {
+        struct extent e;
+        int rc = qcow2_co_map(s, offset, bytes, &e); /* yields */
+
+        if (rc < 0 || !(qcow2_kind_is_zero(e.kind) ||
+                        (qcow2_kind_is_hole(e.kind) && !shines))) {
+            return false;
+        }
+        offset += e.bytes;
+        bytes -= e.bytes;
+    }
+    return true;
+}

@@ -285,7 +285,8 @@ struct qcow2_snapshot *qcow2_snapshots_at(const struct qcow2_snapshots *t,
     return &g_array_index(t->list, struct qcow2_snapshot, i);
 }
 
-int qcow2_snapshots_find(const struct qcow2_snapshots *t, const char *id)
+/* The one whose id, or else whose name, is @id; -1: none. */
+static int find_id_or_name(const struct qcow2_snapshots *t, const char *id)
 {
     int n = (int)t->list->len;
 
@@ -316,6 +317,28 @@ const char *qcow2_snapshot_bad_l1(const struct qcow2 *s,
         return "is where no file can reach";
     }
     return NULL;
+}
+
+int qcow2_snapshots_find(const struct qcow2 *s, const struct qcow2_snapshots *t,
+                         const char *id, int *ret, GError **err)
+{
+    int i = find_id_or_name(t, id);
+    const char *bad;
+
+    if (i < 0) {
+        return error_set(err, -ENOENT,
+                         "%s: has no snapshot '%s'; 'snapshot -l' lists them",
+                         node_filename(s->node), id);
+    }
+    bad = qcow2_snapshot_bad_l1(s, qcow2_snapshots_at(t, i));
+    if (bad) {
+        return error_set(err, -EINVAL,
+                         "%s: the L1 table of snapshot '%s' %s; the snapshot "
+                         "is lost",
+                         node_filename(s->node), id, bad);
+    }
+    *ret = i;
+    return 0;
 }
 
 /* -- And back ------------------------------------------------------------ */

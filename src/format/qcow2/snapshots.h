@@ -74,12 +74,16 @@ void qcow2_snapshots_fini(struct qcow2_snapshots *t);
 uint8_t *qcow2_snapshots_serialise(const struct qcow2_snapshots *t,
                                    int64_t *ret_bytes);
 
-/* The one whose id, or else whose name, is @id; -1: none. */
-int qcow2_snapshots_find(const struct qcow2_snapshots *t, const char *id);
 struct qcow2_snapshot *qcow2_snapshots_at(const struct qcow2_snapshots *t,
                                           int i);
 /* Is its L1 table where one can be?  Otherwise says in a few words why. */
 const char *qcow2_snapshot_bad_l1(const struct qcow2 *s,
                                   const struct qcow2_snapshot *sn);
+/* Finds the one whose id, or else whose name, is @id.  Returns 0, or
+ *   -ENOENT  there is none
+ *   -EINVAL  its L1 table is not where one can be */
+nodiscard int qcow2_snapshots_find(const struct qcow2 *s,
+                                   const struct qcow2_snapshots *t,
+                                   const char *id, int *ret, GError **err);
 
 #endif /* FORMAT_QCOW2_SNAPSHOTS_H */

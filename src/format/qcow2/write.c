@@ -250,24 +250,6 @@ static void run_widen(struct fresh_run *r)
     }
 }
 
-bool co_fn qcow2_co_is_zero(struct qcow2 *s, int64_t offset, int64_t bytes)
-{
-    bool shines = qcow2_backing_at(s, offset) != NULL;
-
-    while (bytes > 0) {
-        struct extent e;
-        int rc = qcow2_co_map(s, offset, bytes, &e); /* yields */
-
-        if (rc < 0 || !(qcow2_kind_is_zero(e.kind) ||
-                        (qcow2_kind_is_hole(e.kind) && !shines))) {
-            return false;
-        }
-        offset += e.bytes;
-        bytes -= e.bytes;
-    }
-    return true;
-}
-
 /* Fills @buf with guest bytes as they are now.  *@zero: all of them are 0. */
 static int co_fn read_old(struct qcow2 *s, int64_t offset, uint8_t *buf,
                           int64_t bytes, bool *zero)

@@ -27,6 +27,7 @@ struct calls {
     int64_t bad_offset, bad_bytes;
     int bad_rc;
     int flush_rc;
+    bool can_copy;
 };
 
 /* A held call; on the stack of its coroutine. */
@@ -138,6 +139,22 @@ static int co_fn calls_co_pdiscard(struct node *node, int64_t offset,
     return rc;
 }
 
+static int co_fn calls_co_copy_range(struct node *src, int64_t src_offset,
+                                     struct node *dst, int64_t dst_offset,
+                                     int64_t bytes, unsigned flags)
+{
+    struct calls *from = node_state(src), *to = node_state(dst);
+    int rc = -EOPNOTSUPP;
+
+    if (to->can_copy) {
+        rc = calls_co_range(dst, "C", dst_offset, bytes, 0, flags);
+    }
+    if (rc == 0) {
+        memmove(to->data + dst_offset, from->data + src_offset, (size_t)bytes);
+    }
+    return rc;
+}
+
 static int co_fn calls_co_flush(struct node *node)
 {
     struct calls *c = node_state(node);
@@ -205,6 +222,7 @@ static const struct driver driver_calls = {
     .co_pwritev = calls_co_pwritev,
     .co_pwrite_zeroes = calls_co_pwrite_zeroes,
     .co_pdiscard = calls_co_pdiscard,
+    .co_copy_range = calls_co_copy_range,
     .co_flush_to_disk = calls_co_flush,
     .co_stat = calls_co_stat,
 };
@@ -252,6 +270,11 @@ void calls_set_bad_range(struct calls *c, int64_t offset, int64_t bytes, int rc)
     c->bad_offset = offset;
     c->bad_bytes = bytes;
     c->bad_rc = rc;
+}
+
+void calls_can_copy(struct calls *c)
+{
+    c->can_copy = true;
 }
 
 void calls_fail_next_flush(struct calls *c, int rc)

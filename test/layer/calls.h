@@ -9,6 +9,7 @@
  *   W offset+bytes     write          fua       with REQ_FUA
  *   Z offset+bytes     write zeroes
  *   D offset+bytes     discard (fills the range with 0xdd)
+ *   C offset+bytes     copy range, where it goes to (calls_can_copy())
  *   F                  flush
  *
  * Threading: any; but tests let calls go on the home thread of their loop.
@@ -52,6 +53,9 @@ void calls_set_bad_range(struct calls *c, int64_t offset, int64_t bytes,
                          int rc);
 /* The next flush fails with @rc. */
 void calls_fail_next_flush(struct calls *c, int rc);
+
+/* From now on the driver can copy. */
+void calls_can_copy(struct calls *c);
 
 /* How many calls are held. */
 int calls_held(struct calls *c);

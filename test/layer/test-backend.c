@@ -7,6 +7,7 @@
 #include <glib.h>
 #include <string.h>
 
+#include "block/driver.h"
 #include "block/node.h"
 #include "calls.h"
 #include "loop/iothread.h"
@@ -45,6 +46,8 @@ static void user_done(struct backend_req *req, int rc)
 
     g_assert_false(submitting);
     g_assert_cmpint(u->rc, ==, PENDING);
+    /* Whoever drains waits for this call, too. */
+    g_assert_cmpint(backend_in_flight(req->be), >, 0);
     u->rc = rc;
 }
 
@@ -458,6 +461,68 @@ static void test_free_tells_what_nobody_heard(void)
     g_assert_cmpint(rig_down(&rig), ==, -ENOSPC);
 }
 
+/* A format that has something left to write when it is closed. */
+static void co_fn late_co_close(struct node *node)
+{
+    g_assert_cmpint(node_co_pwrite(node_file(node), 0, "x", 1, 0), ==, 0);
+}
+
+static int co_fn late_co_open(struct node *node, struct options *opts,
+                              GError **err)
+{
+    node_set_length(node, LENGTH);
+    return 0;
+}
+
+static int co_fn late_co_preadv(struct node *node, int64_t offset,
+                                const struct iovs *dst)
+{
+    return -EIO;
+}
+
+static int co_fn late_co_pwritev(struct node *node, int64_t offset,
+                                 const struct iovs *src, unsigned flags)
+{
+    return -EIO;
+}
+
+static const struct driver driver_late = {
+    .name = "late",
+    .co_open = late_co_open,
+    .co_close = late_co_close,
+    .co_preadv = late_co_preadv,
+    .co_pwritev = late_co_pwritev,
+};
+
+static void late_entry(void *opaque)
+{
+    struct options *opts = options_new();
+    struct node *file = calls_co_open(&simple_opts);
+    struct backend *be;
+    struct node *node;
+
+    co_assert_role();
+    calls_set_mode(calls_of(file), CALLS_DO);
+    driver_register(&driver_late);
+    options_set(opts, "driver", "late");
+    node = node_co_open(opts, NODE_RDWR, NULL);
+    g_assert_nonnull(node);
+    node_co_set_child(node, "file", file);
+    g_assert_cmpint(backend_new(node, 0, &be), ==, 0);
+    g_assert_cmpint(node_co_unref(node), ==, 0);
+    calls_fail_next_flush(calls_of(file), -ENOSPC);
+    g_assert_cmpint(node_co_unref(file), ==, 0); /* the format has its own */
+    g_assert_cmpint(backend_co_free(be), ==, -ENOSPC);
+}
+
+/* Also of the very last writes, those of closing. */
+static void test_free_tells_of_closing(void)
+{
+    up(0);
+    rig_run(late_entry, NULL);
+    g_assert_cmpint(rig_down(&rig), ==, 0);
+}
+
 static void test_free_flushes(void)
 {
     up(0);
@@ -614,6 +679,72 @@ static void test_copy_stops_at_an_error(void)
     calls_assert(rig.calls, "R 0+1048576, W 2097152+1048576, "
                             "R 1048576+1048576, W 3145728+1048576");
     g_assert_cmpint(rig_down(&rig), ==, -EIO);
+}
+
+/* The host can copy: its errors are remembered, and it knows of
+ * write-through. */
+static void test_copy_on_host(void)
+{
+    up(BACKEND_WRITETHROUGH);
+    calls_set_mode(rig.calls, CALLS_DO);
+    calls_can_copy(rig.calls);
+    g_assert_cmpint(copy(rig.be, 0, 50, 4), ==, 0);
+    calls_assert(rig.calls, "C 50+4 fua");
+    calls_set_bad_range(rig.calls, 50, 1, -ENOSPC);
+    g_assert_cmpint(copy(rig.be, 0, 50, 4), ==, -ENOSPC);
+    calls_set_bad_range(rig.calls, 0, 0, 0);
+    g_assert_cmpint(rig_down(&rig), ==, -ENOSPC);
+}
+
+static void other_entry(void *opaque)
+{
+    struct backend **other = opaque;
+
+    co_assert_role();
+    g_assert_cmpint(backend_new(backend_root(rig.be), 0, other), ==, 0);
+    backend_co_drain_begin(*other);
+}
+
+static void other_end_entry(void *opaque)
+{
+    struct backend *other = opaque;
+
+    co_assert_role();
+    backend_co_drain_end(other);
+}
+
+static void other_free_entry(void *opaque)
+{
+    co_assert_role();
+    g_assert_cmpint(backend_co_free(opaque), ==, 0);
+}
+
+/*
+ *   drain of the target │ drained ──────────────────▶ end
+ *   copy                │     waits ···················· ──▶ driver
+ *   drain of the source │         drained at once ─────▶ end
+ * A copy that waits for one of its backends is in flight on none.
+ */
+static void test_copy_waits_for_drain(void)
+{
+    struct copy c = {.to = 50, .bytes = 4, .rc = PENDING};
+    struct drainer d = {.end = true};
+
+    up(0);
+    calls_set_mode(rig.calls, CALLS_DO);
+    rig_run(other_entry, &c.dst);
+    rig_start(copy_entry, &c);
+    rig_start(drain_entry, &d);
+    rig_settle();
+    g_assert_true(d.drained);
+    g_assert_cmpint(c.rc, ==, PENDING);
+    calls_assert(rig.calls, "");
+    rig_run(other_end_entry, c.dst);
+    rig_settle();
+    g_assert_cmpint(c.rc, ==, 0);
+    calls_assert(rig.calls, "R 0+4, W 50+4");
+    rig_run(other_free_entry, c.dst);
+    g_assert_cmpint(rig_down(&rig), ==, 0);
 }
 
 /* -- Several loops ------------------------------------------------------- */
@@ -785,6 +916,8 @@ int main(int argc, char **argv)
     g_test_add_func("/backend/which-failures-count", test_which_failures_count);
     g_test_add_func("/backend/will-retry", test_will_retry_is_no_error_yet);
     g_test_add_func("/backend/free-tells", test_free_tells_what_nobody_heard);
+    g_test_add_func("/backend/free-tells-of-closing",
+                    test_free_tells_of_closing);
     g_test_add_func("/backend/free-flushes", test_free_flushes);
     g_test_add_func("/backend/co-io", test_co_io);
     g_test_add_func("/backend/copy-through-memory", test_copy_through_memory);
@@ -792,6 +925,8 @@ int main(int argc, char **argv)
     g_test_add_func("/backend/copy-to-read-only", test_copy_to_read_only);
     g_test_add_func("/backend/copy-stops-at-error",
                     test_copy_stops_at_an_error);
+    g_test_add_func("/backend/copy-on-host", test_copy_on_host);
+    g_test_add_func("/backend/copy-waits-for-drain", test_copy_waits_for_drain);
     g_test_add_func("/backend/several-loops", test_drain_of_several_loops);
     g_test_add_func("/backend/free-while-another-loop-ends",
                     test_free_while_another_loop_ends);

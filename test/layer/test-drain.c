@@ -247,6 +247,51 @@ static void test_busy_parent_leaves(void)
     close_node(node);
 }
 
+struct leaver {
+    struct node_parent parent;
+    struct node *node;
+    int asked;
+};
+
+/* Busy the first time; but its request ends, on another thread, as soon as
+ * that was said. */
+static bool leaver_drained_busy(struct node_parent *p)
+{
+    struct leaver *l = container_of(p, struct leaver, parent);
+
+    if (l->asked++ == 0) {
+        node_drain_kick(l->node);
+        return true;
+    }
+    return false;
+}
+
+static void leaver_drained(struct node_parent *p)
+{
+}
+
+/* What ends after a drain has looked and before it sleeps is not missed. */
+static void test_ends_while_looked_at(void)
+{
+    struct node *node = open_holding(OPTS);
+    struct leaver l = {
+        .parent =
+            {
+                .drained_begin = leaver_drained,
+                .drained_busy = leaver_drained_busy,
+                .drained_end = leaver_drained,
+            },
+        .node = node,
+    };
+
+    node_add_parent(node, &l.parent);
+    g_assert_cmpint(job_run(&job(DRAIN, node)), ==, 0);
+    g_assert_cmpint(l.asked, ==, 2);
+    job_run(&job(UNDRAIN, node));
+    node_del_parent(node, &l.parent);
+    close_node(node);
+}
+
 /* Two drains at once end together. */
 static void test_two_drains(void)
 {
@@ -284,6 +329,7 @@ int main(int argc, char **argv)
     g_test_add_func("/drain/waits-for-nodes-above", test_waits_for_nodes_above);
     g_test_add_func("/drain/parents-come-and-go", test_parents_come_and_go);
     g_test_add_func("/drain/busy-parent-leaves", test_busy_parent_leaves);
+    g_test_add_func("/drain/ends-while-looked-at", test_ends_while_looked_at);
     g_test_add_func("/drain/two-drains", test_two_drains);
     rc = g_test_run();
     fixture_loop_free();

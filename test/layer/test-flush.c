@@ -73,6 +73,33 @@ static void test_what_makes_dirty(void)
     close_node(node);
 }
 
+/* A write that had to wait for another counts like any. */
+static void test_waiting_makes_dirty(void)
+{
+    struct node *node = open_holding(OPTS, 0);
+    struct mem *m = mem_of(node);
+    struct job z = job(ZEROES, node, 0, 512);
+    struct job w = job(WRITE, node, 0, 512);
+    struct job f = job(FLUSH, node), g = f;
+
+    job_start(&z);
+    job_start(&w);
+    mem_complete(m, 0);
+    mem_expect(m, "Z0+512 W0+512");
+    g_assert_cmpint(job_finish(&z), ==, 0);
+    job_start(&f);
+    mem_expect(m, "F");
+    mem_complete(m, 1);
+    g_assert_cmpint(job_finish(&f), ==, 0);
+    mem_complete(m, 0);
+    g_assert_cmpint(job_finish(&w), ==, 0);
+    job_start(&g);
+    mem_expect(m, "F");
+    mem_complete(m, 0);
+    g_assert_cmpint(job_finish(&g), ==, 0);
+    close_node(node);
+}
+
 /*
  *   A flush     B flush     C flush     driver
  *   begins                              F
@@ -271,6 +298,22 @@ static void test_fua_in_pieces(void)
     close_node(node);
 }
 
+/* A driver that takes FUA with writes only: for zeroes of its own a flush is
+ * needed, at the end of all pieces. */
+static void test_fua_of_zeroes(void)
+{
+    struct node *node =
+        open_holding("driver=mem-fua,size=64k,zeroes-align=4k", 0);
+    struct mem *m = mem_of(node);
+    struct job z = job(ZEROES, node, 512, 8192 - 512, REQ_FUA);
+
+    job_start(&z);
+    mem_complete_all(m);
+    mem_expect(m, "W512+3584! Z4096+4096 F");
+    g_assert_cmpint(job_finish(&z), ==, 0);
+    close_node(node);
+}
+
 /* cache=unsafe */
 static void test_no_flush(void)
 {
@@ -310,6 +353,27 @@ static void test_through_raw(void)
     close_node(node);
 }
 
+/* An error of the file is one of the flush above it, each time. */
+static void test_failure_below(void)
+{
+    struct node *node = open_holding("driver=raw,file.driver=mem,"
+                                     "file.size=64k",
+                                     0);
+    struct mem *m = mem_of(node);
+    struct job a = job(FLUSH, node), b = a;
+
+    write_now(node);
+    job_start(&a);
+    mem_expect(m, "F");
+    mem_fail(m, 0, -EIO);
+    g_assert_cmpint(job_finish(&a), ==, -EIO);
+    job_start(&b);
+    mem_expect(m, "F");
+    mem_fail(m, 0, -EIO);
+    g_assert_cmpint(job_finish(&b), ==, -EIO);
+    close_node(node);
+}
+
 /* The last reference flushes, and tells when that fails. */
 static void test_close_flushes(void)
 {
@@ -329,6 +393,7 @@ int main(int argc, char **argv)
     fixture_register();
     g_test_add_func("/flush/only-when-dirty", test_only_when_dirty);
     g_test_add_func("/flush/what-makes-dirty", test_what_makes_dirty);
+    g_test_add_func("/flush/waiting-makes-dirty", test_waiting_makes_dirty);
     g_test_add_func("/flush/one-serves-all", test_one_serves_all);
     g_test_add_func("/flush/later-writes-need-another",
                     test_later_writes_need_another);
@@ -340,8 +405,10 @@ int main(int argc, char **argv)
                     test_fua_is_write_and_flush);
     g_test_add_func("/flush/fua-of-the-driver", test_fua_of_the_driver);
     g_test_add_func("/flush/fua-in-pieces", test_fua_in_pieces);
+    g_test_add_func("/flush/fua-of-zeroes", test_fua_of_zeroes);
     g_test_add_func("/flush/no-flush", test_no_flush);
     g_test_add_func("/flush/through-raw", test_through_raw);
+    g_test_add_func("/flush/failure-below", test_failure_below);
     g_test_add_func("/flush/close-flushes", test_close_flushes);
     rc = g_test_run();
     fixture_loop_free();

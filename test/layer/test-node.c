@@ -424,6 +424,35 @@ static void test_references(void)
     close_node(file);
 }
 
+/* -- Past the end -------------------------------------------------------- */
+
+static void read_past_end_entry(void *opaque)
+{
+    struct node *node = opaque;
+    uint8_t buf[1024];
+    struct iovec iov[] = {{buf, 300}, {buf + 300, 724}};
+    struct iovs v = iovs_of(iov, 2);
+
+    co_assert_role();
+    memset(buf, 0xee, sizeof(buf));
+    g_assert_cmpint(node_co_preadv_past_end(node, 600, &v), ==, 0);
+    g_assert_true(bytes_are(buf, 'm', 400));
+    g_assert_true(bytes_are(buf + 400, 0, 624));
+    memset(buf, 0xee, sizeof(buf));
+    g_assert_cmpint(node_co_preadv_past_end(node, 5000, &v), ==, 0);
+    g_assert_true(bytes_are(buf, 0, 1024));
+}
+
+/* What is past the end reads as zeroes, whatever was in memory. */
+static void test_read_past_end(void)
+{
+    struct node *node = open_node("driver=mem,size=1000,align=512", NODE_RDWR);
+
+    memset(mem_of(node)->data, 'm', 1000);
+    job_run(&job(CALL, .call = read_past_end_entry, .opaque = node));
+    close_node(node);
+}
+
 int main(int argc, char **argv)
 {
     int rc;
@@ -450,6 +479,7 @@ int main(int argc, char **argv)
     driver_register(&driver_huge);
     job_run(&job(CALL, .call = make_fake_file));
     driver_register(&driver_fake_file);
+    g_test_add_func("/node/read-past-end", test_read_past_end);
     rc = g_test_run();
     fixture_loop_free();
     return rc;

@@ -395,12 +395,14 @@ static void test_truncate(void)
     struct job t = job(TRUNCATE, node, 4096);
     struct job s = job(READ, node, 8192, 512);
     struct job w = job(WRITE, node, 8192, 512, .fill = 'w');
+    struct job a = job(ALLOCATE, node, 8192, 512);
     struct job low = job(READ, node, 0, 512);
 
     job_start(&r);
     job_start(&t);
     job_start(&s);
     job_start(&w);
+    job_start(&a);
     job_start(&low); /* below the new end: not concerned */
     mem_expect(m, "R8192+512 R0+512");
     mem_complete_all(m);
@@ -409,6 +411,7 @@ static void test_truncate(void)
     g_assert_cmpint(job_finish(&t), ==, 0);
     g_assert_cmpint(job_finish(&s), ==, -EIO);
     g_assert_cmpint(job_finish(&w), ==, -EIO);
+    g_assert_cmpint(job_finish(&a), ==, 0); /* there is nothing to reserve */
     g_assert_cmpint(job_finish(&low), ==, 0);
     g_assert_cmpint(node_length(node), ==, 4096);
     close_node(node);
@@ -477,6 +480,32 @@ static void test_copy(void)
     close_node(node);
 }
 
+/* A copy waits for both: for who writes what it reads, and for who is where it
+ * writes to. */
+static void test_copy_waits_at_both(void)
+{
+    struct node *x = open_holding();
+    struct node *y = open_holding();
+    struct job zx = job(ZEROES, x, 0, 512);
+    struct job zy = job(ZEROES, y, 0, 512);
+    struct job c = job(COPY, x, 0, 512, .dst = y);
+
+    job_start(&zx);
+    job_start(&zy);
+    job_start(&c);
+    mem_complete(mem_of(x), 0);
+    mem_expect(mem_of(x), "Z0+512");
+    mem_complete(mem_of(y), 0);
+    mem_expect(mem_of(x), "C0+512>0");
+    mem_complete_all(mem_of(x));
+    mem_complete_all(mem_of(y));
+    g_assert_cmpint(job_finish(&zx), ==, 0);
+    g_assert_cmpint(job_finish(&zy), ==, 0);
+    g_assert_cmpint(job_finish(&c), ==, 0);
+    close_node(x);
+    close_node(y);
+}
+
 /* Two nodes that copy to each other, with somebody waiting at both. */
 static void test_copy_crosswise(void)
 {
@@ -525,6 +554,7 @@ int main(int argc, char **argv)
     g_test_add_func("/overlap/truncate-waits-for-tail",
                     test_truncate_waits_for_tail);
     g_test_add_func("/overlap/copy", test_copy);
+    g_test_add_func("/overlap/copy-waits-at-both", test_copy_waits_at_both);
     g_test_add_func("/overlap/copy-crosswise", test_copy_crosswise);
     rc = g_test_run();
     fixture_loop_free();

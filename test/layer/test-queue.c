@@ -589,6 +589,19 @@ static void test_no_completion_inside_submit(void)
     down();
 }
 
+/* The same for one that is never held. */
+static void test_no_completion_inside_submit_alone(void)
+{
+    up_simple();
+    submit_read(0, 4);
+    calls_let_go_at_next_call(rig.calls);
+    submit_zeroes(8, 4);
+    g_assert_cmpint(users[0].rc, ==, PENDING);
+    rig_settle();
+    g_assert_cmpint(users[0].rc, ==, 0);
+    down();
+}
+
 static void test_cancel_held(void)
 {
     struct user *mid;
@@ -605,6 +618,27 @@ static void test_cancel_held(void)
     g_assert_cmpint(mid->rc, ==, -EINTR);
     queue_unplug(queue);
     calls_assert(rig.calls, "W 0+4, W 8+4");
+    down();
+}
+
+/* Those that stay are sent in the order in which they came. */
+static void test_cancel_keeps_the_order(void)
+{
+    static const struct calls_opts opts = {
+        .length = LENGTH,
+        .flags = NODE_RDWR,
+    };
+    struct user *first;
+
+    up(&opts, QUEUE_NO_MERGE);
+    queue_plug(queue);
+    first = submit_write(30, 4);
+    submit_write(20, 4);
+    submit_write(10, 4);
+    submit_write(0, 4);
+    g_assert_true(queue_cancel(queue, &first->req));
+    queue_unplug(queue);
+    calls_assert(rig.calls, "W 20+4, W 10+4, W 0+4");
     down();
 }
 
@@ -756,6 +790,9 @@ int main(int argc, char **argv)
                     test_never_completes_inline);
     g_test_add_func("/queue/no-completion-inside-submit",
                     test_no_completion_inside_submit);
+    g_test_add_func("/queue/no-completion-inside-submit-alone",
+                    test_no_completion_inside_submit_alone);
+    g_test_add_func("/queue/cancel-keeps-order", test_cancel_keeps_the_order);
     g_test_add_func("/queue/cancel-held", test_cancel_held);
     g_test_add_func("/queue/cancel-sent", test_cancel_sent);
     g_test_add_func("/queue/last-done-frees-queue", test_last_done_frees_queue);

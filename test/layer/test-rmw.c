@@ -143,6 +143,22 @@ static void test_failed_read_writes_nothing(void)
     close_node(node);
 }
 
+/* The same for the first of two edges, which are read one after the other. */
+static void test_failed_head_read_writes_nothing(void)
+{
+    struct node *node = open_holding(OPTS);
+    struct mem *m = mem_of(node);
+    struct job w = job(WRITE, node, 500, 4096, .fill = 'w');
+
+    job_start(&w);
+    mem_expect(m, "R0+512");
+    mem_fail(m, 0, -EIO);
+    mem_expect(m, "");
+    g_assert_cmpint(job_finish(&w), ==, -EIO);
+    g_assert_true(bytes_are(m->data, 'o', m->size));
+    close_node(node);
+}
+
 /* The same for the second of two edges. */
 static void test_failed_tail_read_writes_nothing(void)
 {
@@ -423,6 +439,24 @@ static void test_grows_exactly(void)
     close_node(node);
 }
 
+/* But not by a write, or by zeroes, that failed. */
+static void test_failure_does_not_grow(void)
+{
+    struct node *node = open_holding("driver=mem-grows,size=1024,align=512");
+    struct mem *m = mem_of(node);
+    struct job w = job(WRITE, node, 1024, 512, .fill = 'w');
+    struct job z = job(ZEROES, node, 1024, 512);
+
+    job_start(&w);
+    job_start(&z);
+    mem_fail(m, 0, -ENOSPC);
+    mem_fail(m, 0, -ENOSPC);
+    g_assert_cmpint(job_finish(&w), ==, -ENOSPC);
+    g_assert_cmpint(job_finish(&z), ==, -ENOSPC);
+    g_assert_cmpint(node_length(node), ==, 1024);
+    close_node(node);
+}
+
 /*
  *   T truncate to 70000   W write 69700+300   N write 65536+512   driver
  *   begins                                                        T70000
@@ -473,6 +507,8 @@ int main(int argc, char **argv)
     g_test_add_func("/rmw/one-edge", test_one_edge);
     g_test_add_func("/rmw/failed-read-writes-nothing",
                     test_failed_read_writes_nothing);
+    g_test_add_func("/rmw/failed-head-read-writes-nothing",
+                    test_failed_head_read_writes_nothing);
     g_test_add_func("/rmw/failed-tail-read-writes-nothing",
                     test_failed_tail_read_writes_nothing);
     g_test_add_func("/rmw/two-in-one-block", test_two_in_one_block);
@@ -487,6 +523,7 @@ int main(int argc, char **argv)
     g_test_add_func("/rmw/tail-keeps-neighbours-away",
                     test_tail_keeps_neighbours_away);
     g_test_add_func("/rmw/grows-exactly", test_grows_exactly);
+    g_test_add_func("/rmw/failure-does-not-grow", test_failure_does_not_grow);
     g_test_add_func("/rmw/becomes-the-tail", test_becomes_the_tail);
     rc = g_test_run();
     fixture_loop_free();

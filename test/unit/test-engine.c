@@ -6,6 +6,7 @@
 #include <fcntl.h>
 #include <glib.h>
 #include <glib/gstdio.h>
+#include <libaio.h>
 #include <limits.h>
 #include <pthread.h>
 #include <signal.h>
@@ -220,6 +221,23 @@ static void test_short_write_goes_on(struct fixture *f, const void *unused)
     manual_complete(m, 0);
     g_assert_cmpint(t.result, ==, 10);
     assert_file(f, data, 10);
+    manual_free(m);
+}
+
+/* What is continued is as durable as what was asked for. */
+static void test_short_durable_write(struct fixture *f, const void *unused)
+{
+    struct manual *m = manual_new(f->loop);
+    char data[] = "0123456789";
+    struct task t;
+
+    task_prepare(&t, ENGINE_WRITE, f->fd, 0, data, 10);
+    t.io.flags = ENGINE_FUA;
+    task_start(&t, manual_engine(m));
+    manual_complete_short(m, 0, 3);
+    g_assert_cmpuint(manual_peek(m, 0)->flags, ==, ENGINE_FUA);
+    manual_complete(m, 0);
+    g_assert_cmpint(task_finish(f, &t), ==, 10);
     manual_free(m);
 }
 
@@ -616,6 +634,7 @@ static void test_threads_leave_when_too_many(struct fixture *f,
 
 static void test_threads_none(struct fixture *f, const void *unused)
 {
+    struct engine_threads_info info;
     struct engine *e = engine_of(f, "threads");
     pthread_t thread;
     struct task t;
@@ -625,6 +644,28 @@ static void test_threads_none(struct fixture *f, const void *unused)
     task_start(&t, e);
     g_assert_true(t.done);
     g_assert_true(pthread_equal(thread, pthread_self()));
+    engine_threads_info(f->loop, &info);
+    g_assert_cmpint(info.queued, ==, 0);
+}
+
+/* A file that takes no flags per write, and cannot be synced either: what
+ * cannot be made durable is not said to be. */
+static void test_threads_not_durable(struct fixture *f, const void *unused)
+{
+    int fd = open("/proc/self/coredump_filter", O_RDWR | O_CLOEXEC);
+    char data[] = "0x33"; /* the default */
+    struct task t;
+
+    if (fd < 0 || pwrite(fd, data, 4, 0) != 4) {
+        g_test_skip("/proc cannot be written to");
+    } else {
+        task_prepare(&t, ENGINE_WRITE, fd, 0, data, 4);
+        t.io.flags = ENGINE_FUA;
+        g_assert_cmpint(task_do(f, &t, engine_of(f, "threads")), ==, -EINVAL);
+    }
+    if (fd >= 0) {
+        (void)close(fd);
+    }
 }
 
 static int64_t call_blocks_signals(void *unused)
@@ -802,6 +843,93 @@ static void test_libaio_dsync_refused(struct fixture *f, const void *unused)
     g_assert_cmpint(task_do(f, &t, e), ==, 10);
     g_assert_cmpuint(e->stats.handed, ==, 2);
     assert_file(f, data, 10);
+    engine_done(e);
+}
+
+/* These stand for the functions of libaio (see meson.build). */
+static int busy_submits; /* so many calls of io_submit() end with -EAGAIN */
+static bool other_ring;  /* the kernel lays out its ring in another way */
+int __real_io_submit(io_context_t ctx, long n, struct iocb *batch[]);
+int __wrap_io_submit(io_context_t ctx, long n, struct iocb *batch[]);
+int __real_io_setup(int depth, io_context_t *ret);
+int __wrap_io_setup(int depth, io_context_t *ret);
+
+int __wrap_io_submit(io_context_t ctx, long n, struct iocb *batch[])
+{
+    if (busy_submits > 0) {
+        busy_submits--;
+        return -EAGAIN;
+    }
+    return __real_io_submit(ctx, n, batch);
+}
+
+int __wrap_io_setup(int depth, io_context_t *ret)
+{
+    int rc = __real_io_setup(depth, ret);
+    unsigned *ring = (void *)*ret;
+
+    if (rc == 0 && other_ring) {
+        ring[4]++; /* the magic */
+    }
+    return rc;
+}
+
+/* With nothing under way, no completion would tell when to try again. */
+static void test_libaio_busy_when_idle(struct fixture *f, const void *unused)
+{
+    struct engine *e = engine_of(f, "libaio");
+    char data[] = "0123456789";
+    struct task t;
+
+    busy_submits = 2;
+    task_prepare(&t, ENGINE_WRITE, f->fd, 0, data, 10);
+    g_assert_cmpint(task_do(f, &t, e), ==, 10);
+    g_assert_cmpint(busy_submits, ==, 0);
+    g_assert_cmpuint(e->stats.blocked, ==, 0);
+    engine_done(e);
+}
+
+/* A ring that does not look as it is known is left to the kernel. */
+static void test_libaio_other_ring(struct fixture *f, const void *unused)
+{
+    char data[] = "0123456789";
+    struct engine *e;
+    struct task t;
+
+    other_ring = true;
+    g_assert_cmpint(libaio_new(f->loop, 64, 0, &e), ==, 0);
+    other_ring = false;
+    g_assert_false(libaio_uses_ring(e));
+    task_prepare(&t, ENGINE_WRITE, f->fd, 0, data, 10);
+    g_assert_cmpint(task_do(f, &t, e), ==, 10);
+    engine_done(e);
+}
+
+/* A write with FUA that is refused because it is not aligned does not end
+ * asynchronous writes with FUA on that file. */
+static void test_libaio_misaligned(struct fixture *f, const void *unused)
+{
+    int fd = open(f->path, O_RDWR | O_DIRECT | O_CLOEXEC);
+    g_autofree char *buf = g_malloc0(3 * 4096);
+    char *aligned = buf + (4096 - (uintptr_t)buf % 4096);
+    struct engine *e = engine_of(f, "libaio");
+    struct task t;
+
+    if (fd < 0 || pwrite(fd, aligned, 100, 0) != -1) {
+        g_test_skip("the file system takes any alignment");
+    } else {
+        task_prepare(&t, ENGINE_WRITE, fd, 0, aligned, 100);
+        t.io.flags = ENGINE_FUA;
+        g_assert_cmpint(task_do(f, &t, e), ==, -EINVAL);
+        g_assert_cmpuint(e->stats.handed, ==, 1);
+        task_prepare(&t, ENGINE_WRITE, fd, 0, aligned, 4096);
+        t.io.flags = ENGINE_FUA;
+        g_assert_cmpint(task_do(f, &t, e), ==, 4096);
+        g_assert_cmpuint(e->stats.handed, ==, 1);
+    }
+    if (fd >= 0) {
+        (void)close(fd);
+    }
     engine_done(e);
 }
 
@@ -1003,6 +1131,7 @@ int main(int argc, char **argv)
     ADD("providers", test_providers);
 
     ADD("submit/short-write-goes-on", test_short_write_goes_on);
+    ADD("submit/short-durable-write", test_short_durable_write);
     ADD("submit/short-write-then-full", test_short_write_then_full);
     ADD("submit/short-write-then-error", test_short_write_then_error);
     ADD("submit/read-ends-at-eof", test_read_ends_at_eof);
@@ -1023,6 +1152,7 @@ int main(int argc, char **argv)
     ADD("threads/leave-when-idle", test_threads_leave_when_idle);
     ADD("threads/leave-when-too-many", test_threads_leave_when_too_many);
     ADD("threads/none", test_threads_none);
+    ADD("threads/not-durable", test_threads_not_durable);
     ADD("threads/block-signals", test_threads_block_signals);
 
     ADD("libaio/batches", test_libaio_batches);
@@ -1031,6 +1161,9 @@ int main(int argc, char **argv)
     ADD("libaio/submit-after-error", test_libaio_submit_after_error);
     ADD("libaio/fdsync-refused", test_libaio_fdsync_refused);
     ADD("libaio/dsync-refused", test_libaio_dsync_refused);
+    ADD("libaio/busy-when-idle", test_libaio_busy_when_idle);
+    ADD("libaio/other-ring", test_libaio_other_ring);
+    ADD("libaio/misaligned", test_libaio_misaligned);
     ADD("libaio/polled", test_libaio_polled);
     ADD("libaio/done-at-once", test_libaio_done_at_once);
     ADD("libaio/some-at-a-time", test_libaio_some_at_a_time);

@@ -744,24 +744,80 @@ static void read_ends_early(struct step *s, struct manual *m)
     g_assert_cmpint(s->rc, ==, -EIO);
 }
 
-static void test_by_hand(gconstpointer data)
+/* The last two blocks, of which the file has 100 bytes of the second. */
+#define TAIL_BYTES 100
+
+static void step_write_tail(void *opaque)
 {
-    struct step s = {.flush = data};
+    struct step *s = opaque;
+    char *buf = node_try_alloc(s->node, 4096 + TAIL_BYTES);
+
+    co_assert_role();
+    memset(buf, 't', 4096 + TAIL_BYTES);
+    s->rc = node_co_pwrite(s->node, 4096, buf, 4096 + TAIL_BYTES, REQ_FUA);
+    free(buf);
+    s->done = true;
+}
+
+/*
+ * What ends within a block is written in two parts.  When the first fails, so
+ * does the whole, before the second; durable means both; and the second went
+ * through the page cache, so that a flush that fails has lost it.
+ */
+static void tail_by_hand(struct step *s, struct manual *m)
+{
+    bool fua;
+
+    step_start(s, step_write_tail);
+    g_assert_cmpint(manual_peek(m, 0)->iovs.bytes, ==, 4096);
+    manual_fail(m, 0, -EIO);
+    g_assert_true(s->done);
+    g_assert_cmpint(s->rc, ==, -EIO);
+
+    step_start(s, step_write_tail);
+    fua = manual_peek(m, 0)->flags & ENGINE_FUA;
+    manual_complete(m, 0);
+    if (!fua) { /* where the host cannot, it syncs */
+        g_assert_cmpint(manual_peek(m, 0)->op, ==, ENGINE_FDSYNC);
+        manual_complete(m, 0);
+    }
+    g_assert_cmpint(manual_peek(m, 0)->iovs.bytes, ==, TAIL_BYTES);
+    g_assert_cmpint(!!(manual_peek(m, 0)->flags & ENGINE_FUA), ==, fua);
+    manual_complete(m, 0);
+    g_assert_cmpint(manual_pending(m), ==, !fua);
+    manual_complete_all(m);
+    g_assert_true(s->done);
+    g_assert_cmpint(s->rc, ==, 0);
+
+    step_start(s, step_flush);
+    manual_fail(m, 0, -EIO);
+    g_assert_cmpint(s->rc, ==, -EIO);
+    step_do(s, m, step_write_tail);
+    step_start(s, step_flush);
+    g_assert_true(s->done);
+    g_assert_cmpint(s->rc, ==, -EIO);
+    step_do(s, m, step_close);
+    g_assert_cmpint(s->rc, ==, -EIO);
+}
+
+static void by_hand(const struct flush_case *flush, int64_t length,
+                    void (*steps)(struct step *s, struct manual *m))
+{
+    struct step s = {.flush = flush};
     g_autofree char *path = NULL;
     struct manual *m;
     struct loop *loop;
     int fd = g_file_open_tmp("coblk-file-XXXXXX", &path, NULL);
 
     g_assert_cmpint(fd, >=, 0);
-    g_assert_cmpint(ftruncate(fd, 8192), ==, 0);
+    g_assert_cmpint(ftruncate(fd, length), ==, 0);
     g_assert_cmpint(loop_new(&loop), ==, 0);
     loop_adopt(loop);
     m = manual_new(loop);
     s.path = path;
     step_do(&s, m, step_open);
     if (s.node) {
-        read_ends_early(&s, m);
-        flush_fails(&s, m);
+        steps(&s, m);
     } else {
         g_test_skip("the file system has no O_DIRECT");
     }
@@ -769,6 +825,22 @@ static void test_by_hand(gconstpointer data)
     loop_free(loop);
     (void)close(fd);
     (void)g_unlink(path);
+}
+
+static void errors_by_hand(struct step *s, struct manual *m)
+{
+    read_ends_early(s, m);
+    flush_fails(s, m);
+}
+
+static void test_errors_by_hand(gconstpointer data)
+{
+    by_hand(data, 8192, errors_by_hand);
+}
+
+static void test_tail_by_hand(void)
+{
+    by_hand(&flush_direct, 8192 + TAIL_BYTES, tail_by_hand);
 }
 
 /* -- A full disk ---------------------------------------------------------- */
@@ -1164,7 +1236,9 @@ int main(int argc, char **argv)
         g_test_add_data_func(path, &open_cases[i], test_open_error);
     }
     g_test_add_data_func("/file/errors/buffered", &flush_buffered,
-                         test_by_hand);
-    g_test_add_data_func("/file/errors/direct", &flush_direct, test_by_hand);
+                         test_errors_by_hand);
+    g_test_add_data_func("/file/errors/direct", &flush_direct,
+                         test_errors_by_hand);
+    g_test_add_func("/file/errors/tail", test_tail_by_hand);
     return g_test_run();
 }

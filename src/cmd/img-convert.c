@@ -234,7 +234,9 @@ static int co_fn look_at_target(struct convert_cmd *c)
     if (c->compress && !can_compress(node_driver(image))) {
         return fail_compress(c, node_driver(image));
     }
-    if (backing) {
+    /* What a target that was there has for a backing file says nothing about
+     * the source: only who gives one says that it has the same. */
+    if (c->backing || (c->created && backing)) {
         c->rq.flags |= CONVERT_TARGET_BACKED;
         c->rq.backing_length = c->created ? tool_length(backing) : INT64_MAX;
     } else if (c->target_is_zero || (c->created && is_zero_when_new(image))) {
@@ -382,8 +384,8 @@ static int check_options(const struct convert_cmd *c)
         return img_usage("-C excludes -S and -c: what the host copies is not "
                          "looked at");
     }
-    if (c->no_create && (c->options || c->backing)) {
-        return img_usage("-n excludes -o and -B: the target is there already");
+    if (c->no_create && c->options) {
+        return img_usage("-n excludes -o: the target is there already");
     }
     if (c->target_opts && !c->no_create) {
         return img_usage("--target-image-opts needs -n: only a plain name can "

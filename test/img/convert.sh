@@ -84,6 +84,28 @@ truncate -s 0 zeroed
 truncate -s 41943552 zeroed
 ok '-n --target-is-zero' img convert -n --target-is-zero islands zeroed
 equal 'the same bytes' islands zeroed
+
+# What is below a target that was there has nothing to do with the source,
+# unless -B says so.
+random_file base 256K
+truncate -s 256K other
+img create -q -f qcow2 -b base -F raw source.qcow2
+"$tmp/bin/coblk-io" -c 'write -q -P 7 64k 64k' source.qcow2
+img convert source.qcow2 wanted
+img create -q -f qcow2 -b other -F raw target.qcow2
+ok '-n into an overlay of another file' \
+    img convert -n -O qcow2 source.qcow2 target.qcow2
+img convert target.qcow2 out
+equal 'copies what lies below the source, too' wanted out
+for empty in -b\ base\ -F\ raw ''; do
+    # shellcheck disable=SC2086 # words
+    img create -q -f qcow2 $empty target.qcow2 256K
+    ok "-n -B into a target ${empty:-that is empty}" \
+        img convert -n -O qcow2 -B base -F raw source.qcow2 target.qcow2
+    is 'copies only what lies on top' \
+        "$(img map --output=json target.qcow2 | grep -c '"depth": 0')" \
+        "$([ "$empty" ] && echo 1 || echo 3)"
+done
 random_file reused 1M
 ok 'a target that is created anew' img convert full reused
 equal 'the same bytes' full reused

@@ -37,9 +37,9 @@ static int (*mem_open)(struct node *node, struct options *opts, GError **err)
     co_fn_ptr;
 
 /* Whether the next one has a cluster at DATA that counts 2, no L2 table,
- * compressed data of guest cluster PACKED at DATA, or the refcount block as
- * guest cluster 2. */
-static bool shared, without_table, packed, tangled;
+ * compressed data of guest cluster PACKED at DATA, the refcount block as guest
+ * cluster 2, or entries that cannot be. */
+static bool shared, without_table, packed, tangled, broken;
 
 static void put_packed(struct mem *m)
 {
@@ -91,6 +91,12 @@ static int co_fn image_co_open(struct node *node, struct options *opts,
     if (tangled) {
         store_be64(m->data + L2 + 8 * 2, QCOW2_COPIED | 2 * CLUSTER);
     }
+    if (broken) {
+        store_be64(m->data + L2 + 8, QCOW2_COPIED | (DATA + 512));
+        store_be64(m->data + L2 + 16, QCOW2_COPIED | (DATA + CLUSTER));
+        store_be16(m->data + 2 * CLUSTER + 2 * 5, 1);
+        store_be16(m->data + 2 * CLUSTER + 2 * 6, 1);
+    }
     return rc;
 }
 
@@ -135,6 +141,17 @@ static struct node *open_shared_image(void)
     g_assert_cmpint(job_run(&write), ==, 0);
     g_free(mem_log_take(mem_of(write.node)));
     return write.node;
+}
+
+/* The entry of cluster 1 is not aligned; what it covers is cluster 2's. */
+static struct node *open_broken_image(void)
+{
+    struct node *node;
+
+    broken = true;
+    node = open_node(driver_opts, NODE_RDWR | NODE_UNMAP);
+    broken = false;
+    return node;
 }
 
 static uint64_t l2_entry(const struct mem *m, int i)
@@ -250,6 +267,76 @@ static void test_mapped_does_not_wait(void)
     g_assert_cmpint(job_finish(&b), ==, 0);
     mem_complete(m, 0);
     g_assert_cmpint(job_finish(&a), ==, 0);
+    g_assert_cmpint(close_node(node), ==, 0);
+}
+
+/* Clusters 0 to 2 in a row, the second one zeroes that keep their place. */
+static struct node *open_image_with_gap(void)
+{
+    struct node *node = open_image();
+    struct job write = job(WRITE, .node = node, .offset = CLUSTER,
+                           .bytes = 2 * CLUSTER, .fill = 1);
+    struct job zero =
+        job(ZEROES, .node = node, .offset = CLUSTER, .bytes = CLUSTER);
+
+    g_assert_cmpint(job_run(&write), ==, 0);
+    g_assert_cmpint(job_run(&zero), ==, 0);
+    g_free(mem_log_take(mem_of(node)));
+    return node;
+}
+
+/*
+ * What lies in a row is written at once, in place or not.  What it leaves of
+ * the edges, which are in place, is not touched: others write there meanwhile.
+ */
+static void test_in_a_row(void)
+{
+    struct node *node = open_image_with_gap();
+    struct mem *m = mem_of(node);
+    struct job a = job(WRITE, .node = node, .offset = 512,
+                       .bytes = 3 * CLUSTER - 1024, .fill = 2);
+    struct job head = job(WRITE, .node = node, .bytes = 512, .fill = 3);
+    struct job tail = job(WRITE, .node = node, .offset = 3 * CLUSTER - 512,
+                          .bytes = 512, .fill = 4);
+    struct job read = job(READ, .node = node, .bytes = 3 * CLUSTER);
+
+    m->hold = true;
+    job_start(&a);
+    job_start(&head);
+    job_start(&tail);
+    mem_expect(m, "W20992+11264 W20480+512 W32256+512");
+    mem_complete(m, 2);
+    g_assert_cmpint(job_finish(&tail), ==, 0);
+    mem_complete(m, 1);
+    g_assert_cmpint(job_finish(&head), ==, 0);
+    mem_complete(m, 0);
+    g_assert_cmpint(job_finish(&a), ==, 0);
+    m->hold = false;
+    job_start(&read);
+    g_assert_true(bytes_are(read.buf, 3, 512));
+    g_assert_true(bytes_are(read.buf + 512, 2, 3 * CLUSTER - 1024));
+    g_assert_true(bytes_are(read.buf + 3 * CLUSTER - 512, 4, 512));
+    g_assert_cmpint(job_finish(&read), ==, 0);
+    g_assert_cmpint(close_node(node), ==, 0);
+}
+
+/* Where that fails, what was zeroes still is. */
+static void test_in_a_row_failed(void)
+{
+    struct node *node = open_image_with_gap();
+    struct mem *m = mem_of(node);
+    struct job a = job(WRITE, .node = node, .bytes = 3 * CLUSTER, .fill = 2);
+    struct job read =
+        job(READ, .node = node, .offset = CLUSTER, .bytes = CLUSTER);
+
+    m->hold = true;
+    job_start(&a);
+    mem_fail(m, 0, -EIO);
+    g_assert_cmpint(job_finish(&a), ==, -EIO);
+    m->hold = false;
+    job_start(&read);
+    g_assert_true(bytes_are(read.buf, 0, CLUSTER));
+    g_assert_cmpint(job_finish(&read), ==, 0);
     g_assert_cmpint(close_node(node), ==, 0);
 }
 
@@ -702,6 +789,37 @@ static void test_amend_undone(void)
     g_assert_cmpint(close_node(node), ==, 0);
 }
 
+/* Letting go of an entry that cannot be does not free what others have. */
+static void test_free_broken(void)
+{
+    struct node *node = open_broken_image();
+    struct job discard =
+        job(DISCARD, .node = node, .offset = CLUSTER, .bytes = CLUSTER);
+    struct job flush = job(FLUSH, .node = node);
+
+    g_assert_cmpint(job_run(&discard), ==, 0);
+    g_assert_cmpint(job_run(&flush), ==, 0);
+    g_assert_cmpuint(l2_entry(mem_of(node), 1) & QCOW2_OFFSET_MASK, ==, 0);
+    g_assert_cmpint(refcount(mem_of(node), 5), ==, 1);
+    g_assert_cmpint(refcount(mem_of(node), 6), ==, 1);
+    g_assert_cmpint(close_node(node), ==, 0);
+}
+
+/* Nor is it replaced by one among others that are allocated: it is an error,
+ * which somebody is to see. */
+static void test_write_over_broken(void)
+{
+    struct node *node = open_broken_image();
+    struct job write =
+        job(WRITE, .node = node, .bytes = 2 * CLUSTER, .fill = 2);
+    struct job status = job(STATUS, .node = node, .bytes = CLUSTER);
+
+    g_assert_cmpint(job_run(&write), ==, -EIO);
+    status.offset = CLUSTER;
+    g_assert_cmpint(job_run(&status), ==, -EIO);
+    (void)close_node(node); /* what was written to cluster 0 is lost */
+}
+
 /* A flush that fails loses nothing: the next one writes all of it. */
 static void test_failed_flush(void)
 {
@@ -734,6 +852,8 @@ int main(int argc, char **argv)
     g_test_add_func("/qcow2-step/same", test_same_cluster);
     g_test_add_func("/qcow2-step/same-failed", test_same_cluster_failed);
     g_test_add_func("/qcow2-step/mapped", test_mapped_does_not_wait);
+    g_test_add_func("/qcow2-step/in-a-row", test_in_a_row);
+    g_test_add_func("/qcow2-step/in-a-row-failed", test_in_a_row_failed);
     g_test_add_func("/qcow2-step/compressed-waits", test_compressed_waits);
     g_test_add_func("/qcow2-step/preallocated-edge", test_preallocated_edge);
     g_test_add_func("/qcow2-step/read-before-link", test_read_before_link);
@@ -751,6 +871,8 @@ int main(int argc, char **argv)
     g_test_add_func("/qcow2-step/free", test_free_waits_for_flush);
     g_test_add_func("/qcow2-step/mark-during-header", test_mark_during_header);
     g_test_add_func("/qcow2-step/amend-undone", test_amend_undone);
+    g_test_add_func("/qcow2-step/free-broken", test_free_broken);
+    g_test_add_func("/qcow2-step/write-over-broken", test_write_over_broken);
     g_test_add_func("/qcow2-step/failed-flush", test_failed_flush);
     rc = g_test_run();
     fixture_loop_free();

@@ -61,6 +61,21 @@ static void test_kind(gconstpointer opaque)
     struct qcow2_entry e = {c->l2, c->bitmap};
 
     g_assert_cmpint(qcow2_entry_kind(c->format, e, c->sub), ==, c->want);
+    g_assert_cmpint(qcow2_entry_is_broken(c->format, e), ==,
+                    c->want == QCOW2_BROKEN);
+}
+
+/* One subcluster that is not possible is enough, whichever it is. */
+static void test_broken_sub(void)
+{
+    for (unsigned sub = 0; sub < QCOW2_SUBCLUSTERS; sub++) {
+        uint64_t bit = UINT64_C(1) << sub;
+        struct qcow2_entry e = {0x50000, bit | bit << QCOW2_SUBCLUSTERS};
+
+        g_assert_true(qcow2_entry_is_broken(&ext, e));
+        e.l2 = PACKED | 0x50000; /* which has no subclusters */
+        g_assert_false(qcow2_entry_is_broken(&ext, e));
+    }
 }
 
 /* Where compressed data lie survives being written into an entry. */
@@ -189,6 +204,7 @@ int main(int argc, char **argv)
 
         g_test_add_data_func(name, &kind_cases[i], test_kind);
     }
+    g_test_add_func("/qcow2-entry/broken-sub", test_broken_sub);
     g_test_add_func("/qcow2-entry/packed", test_packed);
     g_test_add_func("/qcow2-entry/packed-too-far", test_packed_too_far);
     g_test_add_func("/qcow2-entry/refcounts", test_refcounts);

@@ -47,6 +47,19 @@ enum qcow2_kind qcow2_entry_kind(const struct qcow2_entry_format *f,
                        : standard_kind(f, e.l2, placed);
 }
 
+bool qcow2_entry_is_broken(const struct qcow2_entry_format *f,
+                           struct qcow2_entry e)
+{
+    bool subs = f->extended && !(e.l2 & QCOW2_COMPRESSED);
+
+    for (unsigned sub = 0; sub < (subs ? QCOW2_SUBCLUSTERS : 1); sub++) {
+        if (qcow2_entry_kind(f, e, sub) == QCOW2_BROKEN) {
+            return true;
+        }
+    }
+    return false;
+}
+
 /* How many of an entry's bits hold the offset of compressed data. */
 static unsigned packed_offset_bits(const struct qcow2_entry_format *f)
 {

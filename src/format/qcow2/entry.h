@@ -90,6 +90,9 @@ struct qcow2_entry_format {
 /* What subcluster @sub of the cluster is. */
 enum qcow2_kind qcow2_entry_kind(const struct qcow2_entry_format *f,
                                  struct qcow2_entry e, unsigned sub);
+/* Is any of them what no entry may be? */
+bool qcow2_entry_is_broken(const struct qcow2_entry_format *f,
+                           struct qcow2_entry e);
 
 /* Where the data of a compressed cluster lie, and how long they are at most. */
 void qcow2_entry_packed(const struct qcow2_entry_format *f,

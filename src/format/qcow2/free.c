@@ -111,9 +111,10 @@ void qcow2_free_entry(struct qcow2 *s, struct qcow2_entry e,
         qcow2_entry_packed(&s->entry, e, &offset, &bytes);
         /* It may share its last cluster, but that counts each user. */
         qcow2_free(s, offset, bytes, why);
-    } else if (qcow2_entry_host(e)) {
+    } else if (qcow2_entry_host(e) &&
+               is_aligned(qcow2_entry_host(e), s->cluster_size)) {
         qcow2_free(s, qcow2_entry_host(e), s->cluster_size, why);
-    }
+    } /* else it would be parts of two clusters, neither of which is meant */
 }
 
 bool qcow2_has_safe_frees(struct qcow2 *s)

@@ -5,8 +5,10 @@
  *
  * A write of clusters that are ours alone goes to their place, whoever else
  * writes there.  All others form a "fresh run": consecutive clusters that get
- * places in a row, old or new.  What the write leaves of its first and last
- * cluster (or subcluster) is read and goes out with the data in one write:
+ * places in a row, old or new; those that are in place may be among them, if
+ * they lie in that row.  What the write leaves of its first and last cluster
+ * (or subcluster), unless that is in place, is read and goes out with the data
+ * in one write:
  *
  *     |  head  |        data        |   tail   |
  *     from     offset               end        to
@@ -98,14 +100,19 @@ enum fate {
     FATE_KEEP,     /* all that is written is in place already */
     FATE_IN_PLACE, /* it has a place that is ours alone */
     FATE_MOVE,     /* it needs a new one */
+    FATE_BROKEN,   /* its entry is not possible */
 };
 
-/* @kind is that of the first subcluster that is written. */
-static enum fate entry_fate(struct qcow2_entry e, enum qcow2_kind kind)
+/* Subcluster @sub is the first one that is written. */
+static enum fate entry_fate(const struct qcow2 *s, struct qcow2_entry e,
+                            unsigned sub)
 {
     bool copied = (e.l2 & QCOW2_COPIED) != 0;
 
-    switch (kind) {
+    if (unlikely(qcow2_entry_is_broken(&s->entry, e))) {
+        return FATE_BROKEN;
+    }
+    switch (qcow2_entry_kind(&s->entry, e, sub)) {
     case QCOW2_DATA:
         return copied ? FATE_KEEP : FATE_MOVE;
     case QCOW2_HOLE_ALLOC:
@@ -120,12 +127,20 @@ static enum fate entry_fate(struct qcow2_entry e, enum qcow2_kind kind)
     return FATE_MOVE;
 }
 
+/* Can a cluster of fate @next follow those of fate @fate in a run? */
+static bool fates_join(enum fate fate, enum fate next)
+{
+    return fate == next ? fate != FATE_BROKEN
+                        : fate <= FATE_IN_PLACE && next <= FATE_IN_PLACE;
+}
+
 static unsigned sub_of(const struct qcow2 *s, int64_t offset)
 {
     return (unsigned)(offset >> s->sub_bits) & (s->n_subs - 1);
 }
 
-/* Looks at the entries of the run: how many go together, and how. */
+/* Looks at the entries of the run: how many go together, and how.  Clusters
+ * that stay may be among those that are mapped where they are. */
 static enum fate run_look(struct fresh_run *r)
 {
     const struct qcow2 *s = r->s;
@@ -136,16 +151,17 @@ static enum fate run_look(struct fresh_run *r)
     for (i = 0; i < r->n; i++) {
         struct qcow2_entry e = l2_load(s, data, r->ref.index + (int)i);
         unsigned sub = i == 0 ? sub_of(s, r->offset) : 0;
-        enum fate f = entry_fate(e, qcow2_entry_kind(&s->entry, e, sub));
+        enum fate f = entry_fate(s, e, sub);
 
         if (i == 0) {
             fate = f;
             r->host = qcow2_entry_host(e);
-        } else if (f != fate ||
-                   (f == FATE_IN_PLACE &&
+        } else if (!fates_join(fate, f) ||
+                   (f != FATE_MOVE &&
                     qcow2_entry_host(e) != r->host + (i << s->cluster_bits))) {
             break;
         }
+        fate = f > fate ? f : fate;
     }
     slice_unlock(r->ref.slice);
     r->n = i;
@@ -177,7 +193,7 @@ static int co_fn run_place(struct fresh_run *r)
 }
 
 /* Finds out what is to be done.  Returns 1, or 0 when nothing is to be: the
- * clusters were mapped meanwhile. */
+ * clusters were mapped meanwhile, or the first one cannot be. */
 static int co_fn run_plan(struct fresh_run *r)
 {
     struct qcow2 *s = r->s;
@@ -195,7 +211,7 @@ static int co_fn run_plan(struct fresh_run *r)
     }
     r->bytes =
         min_i64(r->bytes, r->first + (r->n << s->cluster_bits) - r->offset);
-    return rc ? rc : fate != FATE_KEEP;
+    return rc ? rc : fate == FATE_IN_PLACE || fate == FATE_MOVE;
 }
 
 /* -- What goes with the data --------------------------------------------- */
@@ -234,16 +250,14 @@ static void run_widen(struct fresh_run *r)
 
     r->from = r->offset;
     r->to = end;
-    if (moves_whole(r, e)) {
-        r->from = r->first;
-    } else if (!sub_is_there(r, e, r->offset)) {
-        r->from = align_down(r->offset, s->sub_size);
+    if (!sub_is_there(r, e, r->offset)) {
+        r->from =
+            moves_whole(r, e) ? r->first : align_down(r->offset, s->sub_size);
     }
     e = run_entry(r, r->n - 1);
-    if (moves_whole(r, e)) {
-        r->to = r->first + (r->n << s->cluster_bits);
-    } else if (!sub_is_there(r, e, end - 1)) {
-        r->to = align_up(end, s->sub_size);
+    if (!sub_is_there(r, e, end - 1)) {
+        r->to = moves_whole(r, e) ? r->first + (r->n << s->cluster_bits)
+                                  : align_up(end, s->sub_size);
     }
     if (s->external) { /* which ends where the disk ends */
         r->to = min_i64(r->to, max_i64(end, node_length(s->node)));
@@ -438,6 +452,19 @@ static int64_t co_fn write_fresh(struct qcow2 *s, int64_t offset,
     return rc < 0 ? rc : r.bytes;
 }
 
+/* Do clusters follow @e, which is in place, that have a place right behind it
+ * but are not in use yet?  Then one write can do for both. */
+static bool co_fn goes_on(struct qcow2 *s, const struct extent *e,
+                          int64_t offset, int64_t bytes)
+{
+    struct extent next;
+
+    return bytes > e->bytes && is_aligned(offset + e->bytes, s->cluster_size) &&
+           qcow2_co_map(s, offset + e->bytes, bytes - e->bytes, &next) == 0 &&
+           (next.kind == QCOW2_ZEROES_ALLOC || next.kind == QCOW2_HOLE_ALLOC) &&
+           next.copied && next.host == e->host + e->bytes; /* yields */
+}
+
 /* Writes a range of several extents, the first of which is @e. */
 static int co_fn write_parts(struct qcow2 *s, struct extent *e, int64_t offset,
                              const struct iovs *src)
@@ -447,7 +474,13 @@ static int co_fn write_parts(struct qcow2 *s, struct extent *e, int64_t offset,
     int fan_rc;
 
     while (n >= 0 && fan.rc == 0) {
-        if (is_in_place(e)) {
+        int64_t left = src->bytes - at;
+
+        n = 0;
+        if (!is_in_place(e) || goes_on(s, e, offset + at, left)) {
+            n = write_fresh(s, offset + at, src, at, left); /* yields */
+        }
+        if (n == 0 && is_in_place(e)) {
             struct write_part *p =
                 write_part_new(s, offset + at, e->host, src, at, e->bytes);
 
@@ -455,8 +488,6 @@ static int co_fn write_parts(struct qcow2 *s, struct extent *e, int64_t offset,
             if (p) {
                 fan_start(&fan, write_part, p); /* yields */
             }
-        } else {
-            n = write_fresh(s, offset + at, src, at, src->bytes - at);
         }
         at += max_i64(n, 0);
         if (n < 0 || at == src->bytes) {

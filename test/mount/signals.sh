@@ -67,8 +67,8 @@ for n in 0 1 2 3; do
     (
         for i in {0..7}; do
             dd if="$tmp/data" of="$mnt/disk" bs=1M count=1 skip="$i" \
-                seek=$((n * 8 + i)) conv=notrunc oflag=direct status=none \
-                2>/dev/null || break
+                seek=$((n * 8 + i)) conv=nocreat,notrunc oflag=direct \
+                status=none 2>/dev/null || break
             echo "$((n * 8 + i)) $i"
         done >"$tmp/done.$n"
     ) &

@@ -33,7 +33,7 @@ static bool cache_is_writethrough(const struct mount_opts *opts)
            opts->cache == MOUNT_CACHE_DIRECTSYNC;
 }
 
-/* -- Linux AIO: is there room for one context per loop? */
+/* -- Linux AIO: is there room for one context per loop? ------------------- */
 
 static void co_probe_native(void *opaque)
 {
@@ -86,7 +86,7 @@ static int choose_engine(struct mount_image *image, struct loop *const *loops,
     return 0;
 }
 
-/* -- Opening, in a coroutine of the first loop */
+/* -- Opening, in a coroutine of the first loop ---------------------------- */
 
 struct open_job {
     struct mount_image *image;
@@ -123,7 +123,7 @@ static void image_host_options(const struct mount_image *image,
     }
 }
 
-/* -- Encrypted images */
+/* -- Encrypted images ----------------------------------------------------- */
 
 #define KEY_SECRET "mount" /* the id of what key-file= holds */
 
@@ -355,7 +355,7 @@ int mount_image_open(struct mount_image *image, const char *filename,
     return rc;
 }
 
-/* -- Flushing and closing */
+/* -- Flushing and closing ------------------------------------------------- */
 
 struct image_job {
     struct backend *be;
@@ -404,7 +404,7 @@ int mount_image_close(struct mount_image *image, struct loop *const *loops)
     return rc;
 }
 
-/* -- Describing */
+/* -- Describing ----------------------------------------------------------- */
 
 static const char *cache_name(const struct mount_image *image)
 {

@@ -50,7 +50,7 @@ struct mount {
     struct serve *serve;
 };
 
-/* -- Before anything is opened */
+/* -- Before anything is opened -------------------------------------------- */
 
 static int mount_check_ready_fd(const struct mount *m, GError **err)
 {
@@ -106,7 +106,7 @@ static int mount_check_mountpoint(struct mount *m, GError **err)
     return 0;
 }
 
-/* -- Going up, step by step */
+/* -- Going up, step by step ----------------------------------------------- */
 
 /* Each thread has a handful of descriptors.  The limit that a shell sets is
  * for programs that use select(2), which we do not. */
@@ -270,7 +270,7 @@ static int mount_go_up(struct mount *m, GError **err)
     return rc;
 }
 
-/* -- Going down */
+/* -- Going down ----------------------------------------------------------- */
 
 /* Undoes mount_go_up(), however far that came.  Returns 0, or the first error
  * of a write that was lost. */
@@ -301,7 +301,7 @@ static int mount_go_down(struct mount *m)
     return lost;
 }
 
-/* -- The daemon */
+/* -- The daemon ----------------------------------------------------------- */
 
 /* Those who wait for the mount learn that it works. */
 static void mount_tell_ready(struct mount *m)
@@ -403,7 +403,7 @@ static int mount_image_at(struct mount *m)
     return status;
 }
 
-/* -- The command lines of coblk mount and of mount(8) */
+/* -- The command lines of coblk mount and of mount(8) --------------------- */
 
 static struct mount_opts *parse_all(char **texts, unsigned flags, GError **err)
 {

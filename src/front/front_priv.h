@@ -2,7 +2,8 @@
 /*
  * front_priv: what the files of this folder share.
  *
- *   front.c          mount, INIT, start, stop
+ *   mount.c          the session and its mount
+ *   front.c          what libfuse reads and writes with; INIT, start, stop
  *   transport_dev.c  /dev/fuse: one cloned descriptor per worker
  *   slot.c           request buffers
  *   data.c           read, write, fallocate: mapped onto the request queue
@@ -132,6 +133,9 @@ struct transport {
 
 extern const struct transport transport_dev;
 
+/* -- front.c -------------------------------------------------------------- */
+/* For libfuse's reads and writes; its userdata is the struct front. */
+extern const struct fuse_custom_io front_io;
 /* Gives one request, @bytes long with its header, to libfuse. */
 void front_process(struct slot *s, size_t bytes);
 /* The connection has ended. */
@@ -139,7 +143,7 @@ void front_has_ended(struct front *f);
 /* An INTERRUPT for request @unique came in, on whatever worker. */
 void front_interrupt(struct front *f, uint64_t unique);
 
-/* -- slot.c */
+/* -- slot.c --------------------------------------------------------------- */
 /* NULL: too many, or no memory.  Once it has given one, there is always one
  * unless some are in flight. */
 struct slot *slot_get(struct worker *w);
@@ -162,7 +166,7 @@ void reply_readlink(struct slot *s, const char *target);
 void reply_statfs(struct slot *s, const struct view_statfs *st);
 void reply_stat_from_attr(const struct view_attr *attr, struct stat *st);
 
-/* -- data.c, meta.c: the operations */
+/* -- data.c, meta.c: the operations --------------------------------------- */
 static inline struct view_file *file_of(const struct fuse_file_info *fi)
 {
     return (struct view_file *)(uintptr_t)fi->fh; /* NOLINT: fuse's handle */
@@ -180,7 +184,7 @@ struct slot *slot_claim(fuse_req_t req);
 /* Runs @entry(@s) as a coroutine; it answers. */
 void slot_run(struct slot *s, co_entry_fn *entry);
 
-/* -- notify.c */
+/* -- notify.c ------------------------------------------------------------- */
 struct notifier *notifier_new(struct front *f);
 /* Waits until the kernel has been told of all that has come so far; nothing is
  * told from then on.  For both NULL is fine. */

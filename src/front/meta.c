@@ -37,7 +37,7 @@ void slot_run(struct slot *s, co_entry_fn *entry)
     loop_co_start(co);
 }
 
-/* -- Names and attributes */
+/* -- Names and attributes ------------------------------------------------- */
 
 static void co_lookup(void *opaque)
 {
@@ -185,7 +185,7 @@ static void op_forget_multi(fuse_req_t req, size_t count,
     fuse_reply_none(req);
 }
 
-/* -- Directories */
+/* -- Directories ---------------------------------------------------------- */
 
 /* Fills the payload of @slot with entries. */
 struct listing {
@@ -312,7 +312,7 @@ static void op_link(fuse_req_t req, fuse_ino_t ino, fuse_ino_t newparent,
     refuse(req);
 }
 
-/* -- Open files */
+/* -- Open files ----------------------------------------------------------- */
 
 static void co_open(void *opaque)
 {

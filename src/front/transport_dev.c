@@ -45,7 +45,7 @@ static uint64_t dev_want(uint64_t offered)
     return 0;
 }
 
-/* -- Help between workers */
+/* -- Help between workers ------------------------------------------------- */
 
 /* Any thread, but only that of the worker before @w wakes it. */
 static void dev_wake_standby(struct worker *w)
@@ -119,7 +119,7 @@ static void dev_help(void *opaque)
     loop_timer_arm(&w->check_help, loop_now() + DEV_HELP_NS);
 }
 
-/* -- Taking requests */
+/* -- Taking requests ------------------------------------------------------ */
 
 /* INTERRUPT needs no answer, so it is handled here, without libfuse, which
  * would keep a lock and a list for it on the way of every request. */

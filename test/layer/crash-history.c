@@ -475,12 +475,14 @@ static void step(struct history *h)
     case 15:
         do_empty(h);
         break;
+    case 16 ... 17:
+        (h->kind->flags & COMPAT ? do_amend : do_flush)(h);
+        break;
     case 18 ... 20:
         do_bitmap(h);
         break;
     default:
-        do_flush(h);
-        break;
+        g_assert_not_reached();
     }
 }
 

@@ -57,6 +57,8 @@ static const struct kind kinds[] = {
      AMEND},
     {"versions", "0.10,cluster_size=512", "", 256 * KiB, 100 * KiB,
      COMPAT | NO_SNAPSHOTS},
+    {"versions of snapshots", "1.1,cluster_size=512", "", 128 * KiB, 64 * KiB,
+     COMPAT | NO_RESIZE},
     {"backing", "1.1,cluster_size=4k", "", 512 * KiB, 512 * KiB, 0},
     {"short backing", "1.1", "", 768 * KiB, 300 * KiB, 0},
     {"subclusters with long backing", "1.1,extended_l2=on,cluster_size=16k", "",

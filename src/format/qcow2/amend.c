@@ -119,43 +119,12 @@ static int check_v2(const struct amend *a, GError **err)
     return 0;
 }
 
-/* Has it an L2 table with a cluster of zeroes?  1 or 0. */
-static int co_fn has_zeroes(struct qcow2 *s, const struct qcow2_snapshot *sn)
-{
-    int64_t bytes = max_i64((int64_t)sn->l1_entries * 8, 8);
-    uint64_t *l1 = malloc((size_t)bytes);
-    uint8_t *l2 = malloc((size_t)s->cluster_size);
-    int rc = l1 && l2 ? 0 : -ENOMEM;
-
-    rc = rc ? rc
-            : qcow2_co_read_table(s, sn->l1_offset, l1,
-                                  (int64_t)sn->l1_entries * 8); /* yields */
-    for (uint32_t i = 0; i < sn->l1_entries && rc == 0; i++) {
-        int64_t table = (int64_t)(load_be64(&l1[i]) & QCOW2_OFFSET_MASK);
-
-        if (table == 0) {
-            continue;
-        }
-        rc = qcow2_co_read_table(s, table, l2, s->cluster_size); /* yields */
-        for (int k = 0; k < 1 << s->table_bits && rc == 0; k++) {
-            struct qcow2_entry e = l2_load(s, l2, k);
-
-            rc = !(e.l2 & QCOW2_COMPRESSED) && (e.l2 & QCOW2_ZERO);
-        }
-    }
-    free(l1);
-    free(l2);
-    return rc;
-}
-
 /* Can a snapshot be one of an image of version 2? */
-static int co_fn check_v2_snapshot(const struct amend *a,
-                                   const struct qcow2_snapshot *sn,
-                                   GError **err)
+static int check_v2_snapshot(const struct amend *a,
+                             const struct qcow2_snapshot *sn, GError **err)
 {
     const char *filename = node_filename(a->s->node);
     const char *why = NULL;
-    int rc = 0;
 
     if (qcow2_snapshot_bad_l1(a->s, sn)) {
         return error_set(err, -EINVAL,
@@ -167,13 +136,6 @@ static int co_fn check_v2_snapshot(const struct amend *a,
         why = "has a disk of another size";
     } else if (sn->info.vm_state_bytes > UINT32_MAX) {
         why = "has too large a machine state";
-    } else {
-        rc = has_zeroes(a->s, sn); /* yields */
-        why = rc > 0 ? "has clusters of zeroes" : NULL;
-    }
-    if (rc < 0) {
-        return error_set_errno(err, rc, "%s: cannot read its snapshot '%s'",
-                               filename, sn->info.name);
     }
     return why ? error_set(err, -EINVAL,
                            "%s: cannot have compat=0.10, for its snapshot "
@@ -287,11 +249,13 @@ static int co_fn write_zeroes(struct qcow2 *s, int64_t offset, int64_t bytes)
 static int co_fn expand_run(struct qcow2 *s, int64_t offset, int64_t bytes)
 {
     struct node *backing = node_child(s->node, "backing");
-    int64_t shines = backing ? node_length(backing) : 0;
-    int64_t n = cluster_up(s, max_i64(shines - offset, 0));
+    int64_t shines = backing                  ? node_length(backing)
+                     : s->header.backing_name ? INT64_MAX
+                                              : 0;
+    int64_t n = min_i64(max_i64(shines - offset, 0), bytes);
     int rc;
 
-    n = min_i64(n, bytes);
+    n = min_i64(cluster_up(s, n), bytes);
     rc = write_zeroes(s, offset, n); /* yields */
     if (rc == 0 && bytes > n) {
         rc = qcow2_co_unmap(s, offset + n, bytes - n, QCOW2_FREE_OTHER);
@@ -373,6 +337,7 @@ static int co_fn carry_out(struct amend *a, GError **err)
     struct qcow2 *s = a->s;
     struct node *node = s->node;
     char *old_name = s->header.data_file;
+    bool downgrade = a->to.version < s->header.version;
     int rc = 0;
 
     if (options_leftover(a->crypt)) {
@@ -388,10 +353,13 @@ static int co_fn carry_out(struct amend *a, GError **err)
     if (rc == 0 && a->size != node_length(node)) {
         rc = node_co_truncate(node, a->size, PREALLOC_OFF, 0, err);
     }
+    if (rc == 0 && downgrade) {
+        rc = qcow2_co_expand_snapshots(s, err); /* yields */
+    }
     if (rc < 0) {
         return rc;
     }
-    if (a->to.version < s->header.version) {
+    if (downgrade) {
         rc = expand_zeroes(a); /* yields */
     }
     rc = rc ? rc : change_header(a); /* yields */

@@ -24,8 +24,10 @@
  *                      check.c, check_*.c, amend.c, recount.c (a new refcount
  *                      structure), shadow.c (many tables at one moment)
  *   what they hold     snapshots.c (their table), snapshot.c (changing them),
- *                      snapshot_show.c; bitmaps.c (which parts of the disk
- *                      were written to), bitmap_store.c, bitmap_ops.c
+ *                      turn.c (what all changes have in common), expand.c (no
+ *                      zeroes in them), snapshot_show.c; bitmaps.c (which
+ *                      parts of the disk were written to), bitmap_store.c,
+ *                      bitmap_ops.c
  *
  * ---- In which order things reach the disk
  *
@@ -568,6 +570,9 @@ int co_fn qcow2_co_make_empty(struct node *node);
 int co_fn qcow2_co_amend(struct node *node, struct options *opts, bool force,
                          image_progress_fn *progress, void *opaque,
                          GError **err);
+
+/* Leaves no clusters of zeroes in snapshots (expand.c).  As turn_co_end(). */
+nodiscard int co_fn qcow2_co_expand_snapshots(struct qcow2 *s, GError **err);
 
 /* Bitmaps (bitmap_ops.c). */
 int co_fn qcow2_co_bitmap_list(struct node *node, GArray **ret, GError **err);

@@ -23,141 +23,9 @@
 #include "format/qcow2/qcow2.h"
 #include "format/qcow2/shadow.h"
 #include "format/qcow2/snapshots.h"
+#include "format/qcow2/turn.h"
 
 /* -- What all of them need ----------------------------------------------- */
-
-/* An operation under way. */
-struct turn {
-    struct qcow2 *s;
-    struct shadow sh;
-    struct qcow2_snapshots table;
-    int64_t old_table_bytes;
-    uint8_t *l2;  /* a cluster */
-    uint64_t *l1; /* the active table to be */
-    uint32_t l1_entries;
-};
-
-static int check_possible(struct qcow2 *s, GError **err)
-{
-    if (s->external) {
-        return error_set(err, -EOPNOTSUPP,
-                         "%s: has an external data file, so it cannot have "
-                         "snapshots inside",
-                         node_filename(s->node));
-    }
-    return 0;
-}
-
-static int co_fn turn_begin(struct turn *t, struct qcow2 *s, GError **err)
-{
-    int rc = check_possible(s, err);
-
-    *t = (struct turn){.s = s};
-    rc = rc ? rc : qcow2_co_load_snapshots(s, NULL, NULL, &t->table, err);
-    if (rc < 0) {
-        return rc;
-    }
-    t->old_table_bytes = t->table.bytes;
-    t->l2 = malloc((size_t)s->cluster_size);
-    rc = t->l2 ? shadow_co_begin(&t->sh, s) : -ENOMEM; /* yields */
-    if (rc < 0) {
-        free(t->l2);
-        qcow2_snapshots_fini(&t->table);
-        return error_set_errno(err, rc, "%s", node_filename(s->node));
-    }
-    return 0;
-}
-
-/* Why an operation failed. */
-static int turn_error(const struct turn *t, int rc, GError **err)
-{
-    const char *filename = node_filename(t->s->node);
-
-    if (err && *err) {
-        return rc;
-    }
-    if (rc == -ERANGE) {
-        return error_set(err, rc,
-                         "%s: counts references with %d bits, which are too "
-                         "few for another snapshot; amend it to more "
-                         "refcount_bits",
-                         filename, 1 << t->s->order);
-    }
-    if (rc == -EIO) {
-        return error_set(err, rc,
-                         "%s: its tables cannot be read or contradict each "
-                         "other; repair it with 'check -r all'",
-                         filename);
-    }
-    return error_set_errno(err, rc, "%s: cannot change its snapshots",
-                           filename);
-}
-
-/* Makes it so, or with @rc < 0 not. */
-static int co_fn turn_end(struct turn *t, int rc, GError **err)
-{
-    if (rc == 0) {
-        rc = shadow_co_commit(&t->sh); /* yields */
-    } else {
-        shadow_co_abort(&t->sh);
-    }
-    if (rc == 0) {
-        node_set_length(t->s->node, t->s->header.size);
-    } else {
-        rc = turn_error(t, rc, err);
-    }
-    free(t->l1);
-    free(t->l2);
-    qcow2_snapshots_fini(&t->table);
-    return rc;
-}
-
-/* Writes the snapshot table and drops the old one. */
-static int co_fn write_snapshots(struct turn *t, GError **err)
-{
-    struct qcow2_header *h = &t->sh.header;
-    int64_t bytes = 0;
-    uint8_t *buf = qcow2_snapshots_serialise(&t->table, &bytes);
-    int rc = 0;
-
-    if (!buf) {
-        return error_set(err, -EFBIG,
-                         "%s: its snapshot table would be too long; delete "
-                         "some snapshots first",
-                         node_filename(t->s->node));
-    }
-    rc = shadow_count(&t->sh, h->snapshots_offset, t->old_table_bytes, -1);
-    h->n_snapshots = t->table.list->len;
-    h->snapshots_offset = 0;
-    if (rc == 0 && bytes > 0) {
-        rc = shadow_co_write(&t->sh, buf, bytes, &h->snapshots_offset);
-    }
-    free(buf);
-    return rc;
-}
-
-/* Writes the active L1 table and drops the old one. */
-static int co_fn write_active(struct turn *t)
-{
-    struct qcow2_header *h = &t->sh.header;
-    int rc = shadow_count(&t->sh, h->l1_offset, (int64_t)h->l1_entries * 8, -1);
-
-    h->l1_entries = t->l1_entries;
-    return rc ? rc
-              : shadow_co_write_l1(&t->sh, t->l1, t->l1_entries,
-                                   &h->l1_offset); /* yields */
-}
-
-/* Makes t->l1 a copy of the active table. */
-static int copy_active(struct turn *t)
-{
-    t->l1_entries = t->s->header.l1_entries;
-    t->l1 = malloc(max_i64((int64_t)t->l1_entries * 8, 8));
-    for (uint32_t i = 0; t->l1 && i < t->l1_entries; i++) {
-        t->l1[i] = qcow2_l1_get(t->s, i);
-    }
-    return t->l1 ? 0 : -ENOMEM;
-}
 
 /* Adds @delta to all that an L1 table refers to, and not to where it is. */
 static int co_fn count_all(struct turn *t, const uint64_t *l1, uint32_t n,
@@ -178,27 +46,13 @@ static int co_fn count_all(struct turn *t, const uint64_t *l1, uint32_t n,
     return rc;
 }
 
-/* Sets or clears the mark of entry @i in t->l2.  Returns whether it was
- * other. */
-static bool mark_entry(struct turn *t, int i, bool copied)
-{
-    struct qcow2_entry e = l2_load(t->s, t->l2, i);
-    bool was = (e.l2 & QCOW2_COPIED) != 0;
-
-    if (was != copied) {
-        e.l2 ^= QCOW2_COPIED;
-        l2_store(t->s, t->l2, i, e);
-    }
-    return was != copied;
-}
-
 /* Clears all marks in t->l2.  Returns whether there was any. */
 static bool clear_marks(struct turn *t)
 {
     bool any = false;
 
     for (int i = 0; i < 1 << t->s->table_bits; i++) {
-        any = mark_entry(t, i, false) || any;
+        any = turn_mark_entry(t, i, false) || any;
     }
     return any;
 }
@@ -258,11 +112,11 @@ static int co_fn take_snapshot(struct turn *t, const char *name, GError **err)
     struct qcow2_snapshot sn = {.l1_entries = t->s->header.l1_entries};
     int rc = check_new(t, name, err);
 
-    rc = rc ? rc : copy_active(t);
+    rc = rc ? rc : turn_copy_active(t);
     for (uint32_t i = 0; rc == 0 && i < t->l1_entries; i++) {
         rc = t->l1[i] ? share_table(t, i) : 0; /* yields */
     }
-    rc = rc ? rc : write_active(t); /* yields */
+    rc = rc ? rc : turn_co_write_active(t); /* yields */
     rc = rc ? rc
             : shadow_co_write_l1(&t->sh, t->l1, t->l1_entries, &sn.l1_offset);
     if (rc < 0) {
@@ -276,88 +130,23 @@ static int co_fn take_snapshot(struct turn *t, const char *name, GError **err)
         .disk_bytes = t->s->header.size,
     };
     g_array_append_val(t->table.list, sn);
-    return write_snapshots(t, err); /* yields */
+    return turn_co_write_snapshots(t, err); /* yields */
 }
 
 int co_fn qcow2_co_snapshot_create(struct node *node, const char *name,
                                    GError **err)
 {
     struct turn t;
-    int rc = turn_begin(&t, qcow2_of(node), err); /* yields */
+    int rc = turn_co_begin(&t, qcow2_of(node), err); /* yields */
 
     if (rc < 0) {
         return rc;
     }
     rc = take_snapshot(&t, name, err); /* yields */
-    return turn_end(&t, rc, err);      /* yields */
+    return turn_co_end(&t, rc, err);   /* yields */
 }
 
 /* -- Deleting one -------------------------------------------------------- */
-
-/* Marks the entries of t->l2, an L2 table that is ours alone, that name what
- * counts 1 now.  Returns 1 when it has changed. */
-static int co_fn mark_table(struct turn *t)
-{
-    int any = 0;
-
-    for (int i = 0; i < 1 << t->s->table_bits; i++) {
-        struct qcow2_entry e = l2_load(t->s, t->l2, i);
-        uint64_t count = 0;
-        int rc = 0;
-
-        if (!(e.l2 & QCOW2_COMPRESSED) && qcow2_entry_host(e)) {
-            rc = shadow_co_get(&t->sh, qcow2_entry_host(e), &count);
-        }
-        if (rc < 0) {
-            return rc;
-        }
-        any = mark_entry(t, i, count == 1) || any;
-    }
-    return any;
-}
-
-/* Makes the marks of active L1 entry @i, and of its table, right.  Returns 1
- * when the entry has changed. */
-static int co_fn mark_active(struct turn *t, uint32_t i)
-{
-    int64_t old = (int64_t)(t->l1[i] & QCOW2_OFFSET_MASK);
-    uint64_t entry = (uint64_t)old;
-    int64_t place;
-    uint64_t count;
-    int rc = shadow_co_get(&t->sh, old, &count); /* yields */
-
-    if (rc == 0 && count == 1) {
-        entry |= QCOW2_COPIED;
-        rc = shadow_co_read_l2(&t->sh, t->l1[i], t->l2); /* yields */
-        rc = rc ? rc : mark_table(t);                    /* yields */
-    }
-    if (rc > 0) {
-        rc = shadow_co_write(&t->sh, t->l2, t->s->cluster_size, &place);
-        rc = rc ? rc : shadow_count(&t->sh, old, t->s->cluster_size, -1);
-        entry = (uint64_t)place | QCOW2_COPIED;
-    }
-    if (rc < 0) {
-        return rc;
-    }
-    rc = entry != t->l1[i];
-    t->l1[i] = entry;
-    return rc;
-}
-
-static int co_fn mark_all_active(struct turn *t)
-{
-    bool changed = false;
-    int rc = copy_active(t);
-
-    for (uint32_t i = 0; rc >= 0 && i < t->l1_entries; i++) {
-        rc = t->l1[i] ? mark_active(t, i) : 0; /* yields */
-        changed = changed || rc > 0;
-    }
-    if (rc < 0) {
-        return rc;
-    }
-    return changed ? write_active(t) : 0; /* yields */
-}
 
 static int co_fn delete_snapshot(struct turn *t, const char *id, GError **err)
 {
@@ -377,22 +166,22 @@ static int co_fn delete_snapshot(struct turn *t, const char *id, GError **err)
                            -1);
     free(l1);
     g_array_remove_index(t->table.list, (guint)i);
-    rc = rc ? rc : mark_all_active(t); /* yields */
-    return rc ? rc : write_snapshots(t, err);
+    rc = rc ? rc : turn_co_mark_active(t); /* yields */
+    return rc ? rc : turn_co_write_snapshots(t, err);
 }
 
 int co_fn qcow2_co_snapshot_delete(struct node *node, const char *id,
                                    GError **err)
 {
     struct turn t;
-    int rc = turn_begin(&t, qcow2_of(node), err); /* yields */
+    int rc = turn_co_begin(&t, qcow2_of(node), err); /* yields */
 
     if (rc < 0) {
         return rc;
     }
     t.sh.discard = t.s->passes_discard[QCOW2_FREE_SNAPSHOT];
     rc = delete_snapshot(&t, id, err); /* yields */
-    return turn_end(&t, rc, err);      /* yields */
+    return turn_co_end(&t, rc, err);   /* yields */
 }
 
 /* -- Going back to one --------------------------------------------------- */
@@ -438,7 +227,7 @@ static int co_fn copy_snapshot(struct turn *t, const struct qcow2_snapshot *sn)
 
 static int co_fn drop_active(struct turn *t)
 {
-    int rc = copy_active(t);
+    int rc = turn_copy_active(t);
 
     rc = rc ? rc : count_all(t, t->l1, t->l1_entries, -1); /* yields */
     free(t->l1);
@@ -462,7 +251,7 @@ static int co_fn apply_snapshot(struct turn *t, const char *id, GError **err)
         rc = t->l1[k] ? use_table(t, k) : 0; /* yields */
     }
     t->sh.header.size = sn->info.disk_bytes;
-    return rc ? rc : write_active(t); /* yields */
+    return rc ? rc : turn_co_write_active(t); /* yields */
 }
 
 int co_fn qcow2_co_snapshot_apply(struct node *node, const char *id,
@@ -477,10 +266,10 @@ int co_fn qcow2_co_snapshot_apply(struct node *node, const char *id,
                          "remove them first",
                          node_filename(node));
     }
-    rc = turn_begin(&t, qcow2_of(node), err); /* yields */
+    rc = turn_co_begin(&t, qcow2_of(node), err); /* yields */
     if (rc < 0) {
         return rc;
     }
     rc = apply_snapshot(&t, id, err); /* yields */
-    return turn_end(&t, rc, err);     /* yields */
+    return turn_co_end(&t, rc, err);  /* yields */
 }

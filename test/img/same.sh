@@ -187,4 +187,14 @@ same commit changed
 same amend -o size=4M changed
 same rebase -b sparse changed
 same nothing
+# data in a file of their own
+same create -f qcow2 -o data_file=guest.data outside.qcow2 1M
+same info outside.qcow2
+same info --output=json outside.qcow2
+both mv guest.data moved.data
+same info --image-opts \
+    driver=qcow2,file.filename=outside.qcow2,data-file.filename=moved.data
+same map --output=json --image-opts \
+    driver=qcow2,file.filename=outside.qcow2,data-file.filename=moved.data
+
 done_same

@@ -51,17 +51,17 @@ int co_fn qcow2_co_info_json(struct node *node, struct json *out, GError **err)
     }
     rc = qcow2_co_bitmaps_json(s, out, err); /* yields */
     json_int(out, "refcount-bits", INT64_C(1) << h->refcount_order);
-    qcow2_crypt_json(s, out);
-    if (h->version >= 3) {
-        json_bool(out, "corrupt", is_corrupt(s));
-        json_bool(out, "extended-l2",
-                  (h->incompatible & QCOW2_EXTENDED_L2) != 0);
-    }
     if (s->external) {
         if (h->data_file) {
             json_string(out, "data-file", h->data_file);
         }
         json_bool(out, "data-file-raw", s->data_raw);
+    }
+    qcow2_crypt_json(s, out);
+    if (h->version >= 3) {
+        json_bool(out, "corrupt", is_corrupt(s));
+        json_bool(out, "extended-l2",
+                  (h->incompatible & QCOW2_EXTENDED_L2) != 0);
     }
     return rc;
 }

@@ -72,7 +72,11 @@ int co_fn qcow2_co_open_data_file(struct qcow2 *s, struct options *opts,
     int rc;
 
     s->data = s->file;
-    if (!s->external || (node_flags(s->node) & NODE_NO_IO)) {
+    if (!s->external) {
+        return 0;
+    }
+    if (node_flags(s->node) & NODE_NO_IO) {
+        options_free(options_take_child(opts, "data-file")); /* of no use */
         return 0;
     }
     path = name ? find_data_file(node_filename(s->node), name) : NULL;

@@ -34,6 +34,8 @@ enum {
 #define INCOMPATIBLE 72 /* in the header */
 #define DIRTY        1
 #define CORRUPT      2
+/* Behind the names of features. */
+#define EXTENSIONS_END 504
 
 static void poke(const char *name, int64_t offset, uint64_t value, int bytes)
 {
@@ -197,6 +199,8 @@ static const struct damage {
      "ERROR refcount block 0 refcount=2\n"},
     {"block-reserved", REFTABLE, 0x20001, 8, 1, 0, false,
      "ERROR refcount table entry 0 has reserved bits set\n"},
+    {"extensions-end-too-long", EXTENSIONS_END + 4, 0xffffffff, 4, 1, 0, false,
+     "ERROR the end of the header extensions is too long\n"},
     {"block-outside", REFTABLE + 8, 0x100000, 8, 1, 0, false,
      "ERROR refcount block 1 is outside image\n"},
 };
@@ -248,6 +252,22 @@ static void test_repair_keeps_data(void)
         expect_data("k.qcow2");
         expect_clean("k.qcow2");
     }
+}
+
+/* The first change makes it an image that others open. */
+static void test_extensions_end(void)
+{
+    struct node *node;
+
+    make_image("e.qcow2", NULL);
+    g_assert_cmphex(peek("e.qcow2", EXTENSIONS_END), ==, 0);
+    poke("e.qcow2", EXTENSIONS_END + 4, 0x10000, 4);
+    node = rig_open("e.qcow2", NULL, NODE_RDWR);
+    g_assert_cmpint(rig_write(node, 0, 512, 1, 0), ==, 0);
+    g_assert_cmpint(rig_close(node), ==, 0);
+    g_assert_cmphex(peek("e.qcow2", EXTENSIONS_END), ==, 0);
+    expect_clean("e.qcow2");
+    expect_data("e.qcow2");
 }
 
 static void test_leaks_alone(void)
@@ -382,6 +402,7 @@ int main(int argc, char **argv)
         g_test_add_data_func(name, &damages[i], test_damage);
     }
     g_test_add_func("/qcow2-check/repair-keeps-data", test_repair_keeps_data);
+    g_test_add_func("/qcow2-check/extensions-end", test_extensions_end);
     g_test_add_func("/qcow2-check/leaks-alone", test_leaks_alone);
     g_test_add_func("/qcow2-check/marks", test_marks_go_when_all_is_well);
     g_test_add_func("/qcow2-check/open-counts-again",

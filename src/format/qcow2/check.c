@@ -189,6 +189,21 @@ int co_fn check_switch_header(struct check *c, const struct qcow2_header *to)
     return rc;
 }
 
+/* Any repair puts this right, for it is not written again. */
+static void check_header(struct check *c)
+{
+    if (!c->s->header.long_end) {
+        return;
+    }
+    check_report(c, "%s the end of the header extensions is too long",
+                 c->fix ? "Repairing" : "ERROR");
+    if (c->fix) {
+        c->r->corruptions_fixed++;
+    } else {
+        c->r->corruptions++;
+    }
+}
+
 /* Before a repair: what the header names must be what is counted.  Bitmaps
  * that do not count as there were freed as leaks, if they were. */
 static int co_fn prepare_header(struct check *c)
@@ -196,11 +211,13 @@ static int co_fn prepare_header(struct check *c)
     const struct qcow2_header *h = &c->s->header;
     struct qcow2_header to = *h;
 
+    to.long_end = false;
     to.autoclear &= QCOW2_KNOWN_AUTOCLEAR;
     if (!(to.autoclear & QCOW2_BITMAPS)) {
         memset(&to.bitmaps, 0, sizeof(to.bitmaps));
     }
-    return to.autoclear == h->autoclear && to.bitmaps.n == h->bitmaps.n
+    return to.long_end == h->long_end && to.autoclear == h->autoclear &&
+                   to.bitmaps.n == h->bitmaps.n
                ? 0
                : check_switch_header(c, &to); /* yields */
 }
@@ -245,8 +262,10 @@ static int co_fn run_check(struct check *c, GError **err)
 {
     struct image_check *r = c->r;
     bool repair;
-    int rc = c->fix ? prepare_header(c) : 0; /* yields */
+    int rc;
 
+    check_header(c);
+    rc = c->fix ? prepare_header(c) : 0; /* yields */
     rc = rc ? rc : load_snapshots(c, err);
     rc = rc ? rc : check_counts(c, err); /* yields */
     rc = rc ? rc : repair_snapshots(c);  /* yields */

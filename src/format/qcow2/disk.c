@@ -215,6 +215,7 @@ static int co_fn load_bitmaps(struct qcow2 *s)
 static bool mark_header(const struct qcow2 *s, struct qcow2_header *to)
 {
     *to = s->header;
+    to->long_end = false;
     to->autoclear &= QCOW2_KNOWN_AUTOCLEAR;
     if (s->lazy) {
         to->incompatible |= QCOW2_DIRTY;
@@ -222,7 +223,8 @@ static bool mark_header(const struct qcow2 *s, struct qcow2_header *to)
     if (!(to->autoclear & QCOW2_BITMAPS)) {
         memset(&to->bitmaps, 0, sizeof(to->bitmaps));
     }
-    return to->autoclear != s->header.autoclear ||
+    return to->long_end != s->header.long_end ||
+           to->autoclear != s->header.autoclear ||
            to->incompatible != s->header.incompatible ||
            to->bitmaps.n != s->header.bitmaps.n;
 }

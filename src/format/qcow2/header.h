@@ -102,6 +102,11 @@ struct qcow2_header {
         int64_t offset, bytes;
     } crypt_header;
 
+    /* The extensions end with a marker that claims to have more data than the
+     * header has room for.  It needs none, but others take the image for
+     * damaged.  Never written. */
+    bool long_end;
+
     /* Fields behind those we know, and extensions we do not know, in their
      * encoded form: kept when the header is written again. */
     GByteArray *more_fields; /* may be NULL */

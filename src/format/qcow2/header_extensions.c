@@ -123,12 +123,14 @@ int header_parse_extensions(struct header_parser *p)
     while (pos + EXT_HEAD_BYTES <= end) {
         uint32_t type = load_be32(p->buf + pos);
         uint32_t bytes = load_be32(p->buf + pos + 4);
+        bool fits = bytes <= end - pos - EXT_HEAD_BYTES;
         int rc;
 
         if (type == EXT_END) {
+            p->h->long_end = !fits;
             break;
         }
-        if (bytes > end - pos - EXT_HEAD_BYTES) {
+        if (!fits) {
             return header_refuse(p, -EINVAL,
                                  "its header extension 0x%08" PRIx32
                                  " is longer than the header",

@@ -249,6 +249,21 @@ static void co_fn test_errors(struct rig *r)
     view_co_release(f2);
 }
 
+/* What fsync has told somebody is not told again at the end of the mount; what
+ * nobody was told, is. */
+static void co_fn test_lost_write(struct rig *r)
+{
+    struct view_file *f = rig_open(r, "disk", RW);
+
+    fail_write(r, f, -EIO);
+    g_assert_cmpint(view_co_fsync(f), ==, -EIO);
+    g_assert_cmpint(view_lost_write(r->view), ==, 0);
+    fail_write(r, f, -ENOSPC);
+    g_assert_cmpint(view_lost_write(r->view), ==, -ENOSPC);
+    g_assert_cmpint(view_lost_write(r->view), ==, 0);
+    view_co_release(f);
+}
+
 static void co_fn test_failed_flush(struct rig *r)
 {
     struct view_file *f = rig_open(r, "p1", RW);
@@ -461,6 +476,7 @@ static const struct rig_test tests[] = {
     {"/view/file/ranges", test_ranges},
     {"/view/file/odd-size", test_odd_size},
     {"/view/file/errors", test_errors},
+    {"/view/file/lost-write", test_lost_write},
     {"/view/file/failed-flush", test_failed_flush},
     {"/view/file/seek", test_seek},
     {"/view/file/allocate", test_allocate},

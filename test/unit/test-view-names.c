@@ -277,6 +277,81 @@ static void co_fn test_open_in_reread(struct rig *r)
     g_assert_cmpint(rig_stat(r, "p2").size, ==, 512 * KiB);
 }
 
+/* When p2 is closed, the table is read after all; nothing else is closed. */
+static void co_fn test_open_in_reread_then_close(struct rig *r)
+{
+    struct view_file *f = rig_open(r, "disk", RW);
+
+    rig_put_gpt(r, shrunk, 2);
+    g_assert_cmpint(rig_write(f, RIG_BYTES / 2, "x", 1), ==, 0);
+    r->in_read = open_p2;
+    g_assert_cmpint(view_co_close(f), ==, 0);
+    g_assert_cmpint(rig_stat(r, "p2").size, ==, 2 * MiB);
+    rig_close(r->file);
+    g_assert_cmpint(rig_stat(r, "p2").size, ==, 512 * KiB);
+    view_co_release(f);
+}
+
+static void write_again_entry(void *opaque)
+{
+    struct rig *r = opaque;
+
+    co_assert_role();
+    g_assert_cmpint(rig_write(r->file, RIG_BYTES / 2, "x", 1), ==, 0);
+    g_assert_cmpint(view_co_close(r->file), ==, 0);
+}
+
+static void co_fn second_reading(struct rig *r)
+{
+    r->fail_read = 0;
+}
+
+/* The reading of the first sector alone, which fails as well. */
+static void co_fn first_sector(struct rig *r)
+{
+    r->in_read = second_reading;
+}
+
+/* The reading under way sees nothing of what is written now, by somebody else
+ * whose close waits for it. */
+static void co_fn write_again(struct rig *r)
+{
+    rig_put_gpt(r, shrunk, 2);
+    r->fail_read = -EIO;
+    r->in_read = first_sector;
+    loop_co_start(co_new(write_again_entry, r));
+}
+
+/* What is written while the table is being read makes it be read again. */
+static void co_fn test_write_in_reread(struct rig *r)
+{
+    struct view_file *f = rig_open(r, "disk", RW);
+
+    r->file = rig_open(r, "disk", RW);
+    g_assert_cmpint(rig_write(f, RIG_BYTES / 2, "x", 1), ==, 0);
+    r->in_read = write_again;
+    g_assert_cmpint(view_co_close(f), ==, 0);
+    for (int i = 0; i < 20; i++) {
+        loop_co_relax(); /* until the other is through */
+    }
+    g_assert_cmpint(rig_stat(r, "p2").size, ==, 512 * KiB);
+    view_co_release(f);
+    view_co_release(r->file);
+}
+
+/* Who still knows the number of a partition that has vanished does not get
+ * what is there now. */
+static void co_fn test_open_vanished(struct rig *r)
+{
+    uint64_t p2 = rig_ino(r, "p2");
+    struct view_file *f;
+
+    rig_put_gpt(r, shrunk, 2);
+    rig_touch(r, "disk", RIG_BYTES / 2);
+    g_assert_cmpint(rig_ino(r, "p2"), !=, p2);
+    g_assert_cmpint(view_co_open(r->view, p2, VIEW_OPEN_READ, &f), ==, -ESTALE);
+}
+
 /* The table is written and the file stays open: dd of=/dev/fd/3. */
 static void co_fn test_one_of_two_closed(struct rig *r)
 {
@@ -384,6 +459,10 @@ static const struct rig_test tests[] = {
     {"/view/table/partition-open", test_partition_open},
     {"/view/table/last-partition-closes", test_last_partition},
     {"/view/table/open-while-rereading", test_open_in_reread},
+    {"/view/table/open-while-rereading-then-close",
+     test_open_in_reread_then_close},
+    {"/view/table/write-while-rereading", test_write_in_reread},
+    {"/view/table/open-vanished", test_open_vanished},
     {"/view/table/one-descriptor-closed", test_one_of_two_closed},
     {"/view/table/close-without-write", test_read_only_close},
     {"/view/table/gone", test_table_gone},

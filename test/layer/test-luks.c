@@ -2,20 +2,27 @@
 /*
  * The driver luks: ranges that are not whole sectors, memory in odd pieces,
  * requests beside each other, and that the memory of who writes stays as it
- * is.  What is in the file is looked at with the key itself.
+ * is; and how its key slots change.  What is in the file is looked at with the
+ * key itself.
  */
 #include <errno.h>
 #include <string.h>
 
 #include "base/align.h"
 #include "base/options.h"
+#include "block/image.h"
 #include "block/secret.h"
+#include "crypt/cipher.h"
 #include "crypt/luks.h"
 #include "engine/engine.h"
 #include "fixtures.h"
 #include "format/luks.h"
 
-#define SIZE (1 * MiB)
+#define SIZE (3 * MiB)
+
+/* What is done at once, and how many of these, of one request. */
+#define PIECE  (256 * KiB)
+#define PIECES 8
 
 /* One header for all tests: making it takes the longest. */
 static struct luks header;
@@ -60,23 +67,28 @@ static void open_above(void *opaque)
     o->node = node_co_open_above("luks", o->file, opts, &o->err);
 }
 
-/* Opens an image in memory, with a sector that is not whole at its end; or
- * tells why it cannot be. */
-static struct node *open_luks(const char *secret, GError **err)
+/* Opens an image of @bytes in memory, or tells why it cannot be. */
+static struct node *open_bytes(int64_t bytes, const char *secret, GError **err)
 {
-    g_autofree char *text =
-        g_strdup_printf("driver=mem-grows,size=%" G_GINT64_FORMAT,
-                        (gint64)(header.payload_offset + SIZE - 100));
-    struct opening o = {.file = open_node(text, NODE_RDWR), .secret = secret};
+    g_autofree char *text = g_strdup_printf(
+        "driver=mem-grows,size=%" G_GINT64_FORMAT, (gint64)bytes);
+    struct opening o = {.file = open_node(text, NODE_RDWR | NODE_UNMAP),
+                        .secret = secret};
     struct mem *m = mem_of(o.file);
 
-    memcpy(m->data, area, (size_t)luks_area_bytes(&header));
+    memcpy(m->data, area, (size_t)min_i64(bytes, luks_area_bytes(&header)));
     g_assert_cmpint(job_run(&job(CALL, .call = open_above, .opaque = &o)), ==,
                     0);
     if (o.err) {
         g_propagate_error(err, o.err);
     }
     return o.node;
+}
+
+/* With a sector that is not whole at its end. */
+static struct node *open_luks(const char *secret, GError **err)
+{
+    return open_bytes(header.payload_offset + SIZE - 100, secret, err);
 }
 
 static struct node *open_good(void)
@@ -101,6 +113,21 @@ static void test_wrong_secret(void)
 
         g_assert_null(open_luks(cases[i].secret, &err));
         g_assert_cmpint(err->code, ==, cases[i].code);
+        g_clear_error(&err);
+    }
+}
+
+/* A file that ends before its key slots do. */
+static void test_cut_short(void)
+{
+    static const int64_t missing[] = {1, 4096};
+    int64_t whole = luks_area_bytes(&header);
+
+    for (size_t i = 0; i < G_N_ELEMENTS(missing); i++) {
+        GError *err = NULL;
+
+        g_assert_null(open_bytes(whole - missing[i], "right", &err));
+        g_assert_nonnull(strstr(err->message, "header is cut short"));
         g_clear_error(&err);
     }
 }
@@ -241,6 +268,102 @@ static void test_errors_pass(void)
     close_node(node);
 }
 
+/*
+ *   write of 12 pieces   driver
+ *   begins               W, 8 times
+ *   ...                  one ends: the next piece begins
+ *   ...                  one fails: the one that waited is the last to begin
+ *   ends, -ENOSPC        the others end well
+ */
+static void test_pieces(void)
+{
+    struct node *node = open_good();
+    struct mem *m = mem_of(node);
+    struct job w = job(WRITE, node, 0, SIZE, .fill = 'w');
+    struct job r = job(READ, node, 0, SIZE);
+
+    m->hold = true;
+    job_start(&w);
+    g_assert_cmpint(mem_pending(m), ==, PIECES);
+    mem_complete(m, 3);
+    g_assert_cmpint(mem_pending(m), ==, PIECES);
+    mem_fail(m, 0, -ENOSPC);
+    mem_complete(m, 0);
+    g_assert_cmpint(mem_pending(m), ==, PIECES - 1);
+    mem_complete_all(m);
+    g_assert_cmpint(job_finish(&w), ==, -ENOSPC);
+
+    job_start(&r);
+    g_assert_cmpint(mem_pending(m), ==, PIECES);
+    mem_fail(m, PIECES - 1, -EIO);
+    mem_complete_all(m);
+    g_assert_cmpint(job_finish(&r), ==, -EIO);
+    m->hold = false;
+    close_node(node);
+}
+
+/* A discard reaches the file, behind the header. */
+static void test_discard(void)
+{
+    struct node *node = open_good();
+    struct mem *m = mem_of(node);
+    g_autofree char *want = g_strdup_printf(
+        "D%" G_GINT64_FORMAT "+4096", (gint64)header.payload_offset + 8192);
+
+    g_free(mem_log_take(m));
+    g_assert_cmpint(job_run(&job(DISCARD, node, 8192, 4096)), ==, 0);
+    mem_expect(m, want);
+    close_node(node);
+}
+
+/* -- Key slots ----------------------------------------------------------- */
+
+struct amending {
+    struct node *node;
+    const char *options;
+};
+
+static void amend_entry(void *opaque)
+{
+    struct amending *a = opaque;
+    g_autoptr(options) o = options_new();
+    GError *err = NULL;
+
+    co_assert_role();
+    g_assert_cmpint(options_parse(o, a->options, NULL), ==, 0);
+    (void)!node_driver(a->node)->image->co_amend(a->node, o, false, NULL, NULL,
+                                                 &err);
+    g_assert_no_error(err);
+}
+
+/*
+ * A slot that is set has its key on disk before the header says so; one that
+ * is erased has lost it for good before the header forgets the slot.
+ */
+static void test_order_of_slot_changes(void)
+{
+    static const char *const changes[] = {
+        "state=active,keyslot=1,new-secret=wrong,iter-time=1",
+        "state=inactive,keyslot=1",
+    };
+    struct node *node = open_good();
+    struct mem *m = mem_of(node);
+    const struct luks_slot *s = &header.slots[1];
+    g_autofree char *want = g_strdup_printf(
+        "W%" G_GINT64_FORMAT "+%" G_GINT64_FORMAT " F W0+1024 F",
+        (gint64)s->key_offset,
+        (gint64)(s->stripes * cipher_key_bytes(&header.cipher)));
+
+    g_free(mem_log_take(m));
+    for (size_t i = 0; i < G_N_ELEMENTS(changes); i++) {
+        struct amending a = {node, changes[i]};
+
+        job_run(&job(CALL, .call = amend_entry, .opaque = &a));
+        mem_expect(m, want);
+    }
+    close_node(node);
+}
+
 int main(int argc, char **argv)
 {
     int rc;
@@ -259,6 +382,10 @@ int main(int argc, char **argv)
     g_test_add_func("/luks/two-in-one-sector", test_one_sector);
     g_test_add_func("/luks/zeroes-and-growth", test_zeroes_and_growth);
     g_test_add_func("/luks/errors-pass", test_errors_pass);
+    g_test_add_func("/luks/cut-short", test_cut_short);
+    g_test_add_func("/luks/pieces", test_pieces);
+    g_test_add_func("/luks/discard", test_discard);
+    g_test_add_func("/luks/order-of-slot-changes", test_order_of_slot_changes);
     rc = g_test_run();
     fixture_loop_free();
     g_free(area);

@@ -183,6 +183,9 @@ static const struct damage {
     {"data-behind-end", L2 + 16, UINT64_C(0x8000000100000000), 8, 2, 1, true,
      "ERROR: counting reference for region exceeding the end of the file by "
      "one cluster or more: offset 0x100000000 size 0x10000\n"},
+    {"data-at-end", L2 + 16, UINT64_C(0x8000000000100000), 8, 2, 1, true,
+     "ERROR: counting reference for region exceeding the end of the file by "
+     "one cluster or more: offset 0x100000 size 0x10000\n"},
     {"l2-not-aligned", L1, UINT64_C(0x8000000000040200), 8, 129, 2, true,
      "ERROR l2_offset=40200: Table is not cluster aligned; L1 entry "
      "corrupted\n"},
@@ -233,6 +236,22 @@ static void test_damage(gconstpointer opaque)
     g_assert_cmpint(c.r.corruptions + c.r.leaks + c.r.check_errors, ==, 0);
     g_assert_cmpint(c.r.corruptions_fixed + c.r.leaks_fixed, >, 0);
     expect_clean("d.qcow2");
+}
+
+/* Counts of one bit: a second user of a cluster cannot be counted. */
+static void test_count_overflows(void)
+{
+    struct call c;
+
+    make_image("v.qcow2", "refcount_bits=1");
+    expect_clean("v.qcow2");
+    poke("v.qcow2", L2 + 8, UINT64_C(0x8000000000000000) | DATA, 8);
+    c = check("v.qcow2", 0);
+    g_assert_no_error(c.err);
+    g_assert_nonnull(
+        strstr(c.lines->str, "ERROR: overflow cluster offset=0x50000\n"));
+    g_assert_cmpint(c.r.corruptions, >, 0);
+    g_string_free(c.lines, TRUE);
 }
 
 /* -- Repair -------------------------------------------------------------- */
@@ -411,6 +430,7 @@ int main(int argc, char **argv)
                     test_tables_are_counted_at_once);
     g_test_add_func("/qcow2-check/open-gives-up", test_opening_gives_up);
     g_test_add_func("/qcow2-check/numbers", test_clusters_are_counted);
+    g_test_add_func("/qcow2-check/count-overflows", test_count_overflows);
     rc = g_test_run();
     rig_fini();
     return rc;

@@ -6,6 +6,8 @@
 #include <glib/gstdio.h>
 #include <string.h>
 
+#include "base/endian.h"
+#include "format/qcow2/entry.h"
 #include "qcow2-rig.h"
 
 #define DISK (8 * MiB)
@@ -159,6 +161,88 @@ static void test_preallocated_above_backing(gconstpointer opaque)
         g_assert_cmpint(rig_close(node), ==, 0);
         rig_check("a.qcow2");
     }
+}
+
+/* Zeroes of version 2 that begin above a backing file and end behind it, which
+ * ends within a cluster: that cluster stays as it was written. */
+static void test_zero_v2_across_backing(void)
+{
+    struct node *node;
+
+    g_assert_cmpint(rig_shell(NULL, "tr '\\0' '\\1' </dev/zero | "
+                                    "head -c 100K >b.raw"),
+                    ==, 0);
+    rig_create("a.qcow2", MiB,
+               "compat=0.10,backing_file=b.raw,backing_fmt=raw");
+    node = rig_open("a.qcow2", NULL, NODE_RDWR);
+    g_assert_cmpint(rig_zero(node, 64 * KiB, 512 * KiB, 0), ==, 0);
+    rig_expect(node, 0, 64 * KiB, 1);
+    rig_expect(node, 64 * KiB, 960 * KiB, 0);
+    g_assert_cmpint(rig_close(node), ==, 0);
+    rig_check("a.qcow2");
+}
+
+/* The be64 at @offset of a.qcow2. */
+static uint64_t peek(int64_t offset)
+{
+    struct node *node = rig_open("a.qcow2", "driver=raw", 0);
+    uint8_t buf[8];
+
+    g_assert_cmpint(rig_read(node, offset, buf, sizeof(buf)), ==, 0);
+    g_assert_cmpint(rig_close(node), ==, 0);
+    return load_be64(buf);
+}
+
+/* A raw data file is read without the image, too: neither discards nor zeroes
+ * say in the image what that file does not. */
+static void test_raw_data_file(void)
+{
+    g_autofree uint8_t *buf = g_malloc(MiB);
+    struct node *node, *raw;
+    int64_t l1;
+
+    (void)rig_shell(NULL, "rm -f data.raw");
+    rig_create("a.qcow2", MiB, "data_file=data.raw,data_file_raw=on");
+    node = rig_open("a.qcow2", NULL, NODE_RDWR | NODE_UNMAP);
+    g_assert_cmpint(rig_write(node, 0, MiB, 5, 0), ==, 0);
+    g_assert_cmpint(rig_discard(node, 0, 128 * KiB), ==, 0);
+    g_assert_cmpint(rig_zero(node, 256 * KiB, 64 * KiB, 0), ==, 0);
+    g_assert_cmpint(rig_zero(node, 512 * KiB, 64 * KiB, REQ_MAY_UNMAP), ==, 0);
+    g_assert_cmpint(rig_zero(node, 777, 1000, 0), ==, 0);
+    g_assert_cmpint(rig_read(node, 0, buf, MiB), ==, 0);
+    g_assert_cmpint(rig_close(node), ==, 0);
+    rig_check("a.qcow2");
+
+    l1 = (int64_t)peek(40);
+    g_assert_cmphex(peek((int64_t)(peek(l1) & QCOW2_OFFSET_MASK)), ==,
+                    QCOW2_COPIED);
+    raw = rig_open("data.raw", "driver=raw", 0);
+    for (int64_t i = 0; i < MiB; i += KiB) {
+        uint8_t there[KiB];
+
+        g_assert_cmpint(rig_read(raw, i, there, KiB), ==, 0);
+        g_assert_cmpmem(there, KiB, buf + i, KiB);
+    }
+    g_assert_cmpint(rig_close(raw), ==, 0);
+}
+
+/* More clusters at once than are compressed at the same time: those that have
+ * to wait get their turn. */
+static void test_compress_many_at_once(void)
+{
+    int64_t size = 2 * MiB;
+    struct node *node;
+
+    rig_create("a.qcow2", 8 * size, "cluster_size=2M");
+    node = rig_open("a.qcow2", NULL, NODE_RDWR);
+    g_assert_cmpint(rig_write(node, 0, 8 * size, 6, REQ_WRITE_COMPRESSED), ==,
+                    0);
+    for (int i = 0; i < 8; i++) {
+        g_assert_true(rig_status(node, i * size, 1).flags & BLOCK_COMPRESSED);
+    }
+    rig_expect(node, 0, 8 * size, 6);
+    g_assert_cmpint(rig_close(node), ==, 0);
+    rig_check("a.qcow2");
 }
 
 /* What was expanded is not taken for other data that come to its place.  Who
@@ -334,6 +418,11 @@ int main(int argc, char **argv)
     g_test_add_func("/qcow2-io/zero-subclusters", test_zero_subclusters);
     g_test_add_func("/qcow2-io/zero-above-zeroes", test_zero_above_zeroes);
     g_test_add_func("/qcow2-io/packed-anew", test_packed_anew);
+    g_test_add_func("/qcow2-io/zero-v2-across-backing",
+                    test_zero_v2_across_backing);
+    g_test_add_func("/qcow2-io/raw-data-file", test_raw_data_file);
+    g_test_add_func("/qcow2-io/compress-many-at-once",
+                    test_compress_many_at_once);
     rc = g_test_run();
     rig_fini();
     return rc;

@@ -699,6 +699,89 @@ static void test_free_waits_for_flush(void)
     g_assert_cmpint(close_node(node), ==, 0);
 }
 
+/*
+ *   write 0+512       | data ........................ written
+ *   zeroes 1024+512   |        waits: what the entry says is changing
+ *
+ * Both are in one cluster, which is a hole.
+ */
+static void test_zeroes_beside_write(void)
+{
+    struct node *node = open_image();
+    struct mem *m = mem_of(node);
+    int64_t at = 2 * CLUSTER;
+    struct job write =
+        job(WRITE, .node = node, .offset = at, .bytes = 512, .fill = 2);
+    struct job zero =
+        job(ZEROES, .node = node, .offset = at + 1024, .bytes = 512);
+    struct job read = job(READ, .node = node, .offset = at, .bytes = CLUSTER);
+
+    m->hold = true;
+    job_start(&write);
+    g_assert_cmpint(mem_pending(m), ==, 1);
+    job_start(&zero);
+    g_assert_cmpint(mem_pending(m), ==, 1);
+    g_assert_false(zero.done);
+    mem_complete_all(m);
+    g_assert_cmpint(job_finish(&write), ==, 0);
+    g_assert_cmpint(job_finish(&zero), ==, 0);
+    m->hold = false;
+    job_start(&read);
+    g_assert_true(bytes_are(read.buf, 2, 512));
+    g_assert_true(bytes_are(read.buf + 512, 0, CLUSTER - 512));
+    g_assert_cmpint(job_finish(&read), ==, 0);
+    g_assert_cmpint(close_node(node), ==, 0);
+}
+
+/* A cluster whose new mapping could not be written is still referred to by the
+ * one on disk: nobody gets it. */
+static void test_failed_flush_frees_nothing(void)
+{
+    struct node *node = open_image();
+    struct mem *m = mem_of(node);
+    struct job flush = job(FLUSH, .node = node), again = flush, last = flush;
+    struct job discard = job(DISCARD, .node = node, .bytes = CLUSTER);
+    struct job a = job(WRITE, .node = node, .offset = 2 * CLUSTER,
+                       .bytes = CLUSTER, .fill = 2);
+    struct job b = job(WRITE, .node = node, .offset = 3 * CLUSTER,
+                       .bytes = CLUSTER, .fill = 3);
+
+    g_assert_cmpint(job_run(&flush), ==, 0);
+    g_assert_cmpint(job_run(&discard), ==, 0);
+    m->hold = true;
+    job_start(&again);
+    while (!again.done) {
+        mem_fail(m, 0, -EIO);
+    }
+    g_assert_cmpint(job_finish(&again), ==, -EIO);
+    m->hold = false;
+    g_free(mem_log_take(m));
+    g_assert_cmpint(job_run(&a), ==, 0);
+    mem_expect(m, "W24576+4096");
+    g_assert_cmpint(job_run(&last), ==, 0);
+    g_free(mem_log_take(m));
+    g_assert_cmpint(job_run(&b), ==, 0);
+    mem_expect(m, "W20480+4096");
+    g_assert_cmpint(close_node(node), ==, 0);
+}
+
+/* A longer L1 table: counts and L2 tables are written first, then the table,
+ * then the header that names it. */
+static void test_longer_l1(void)
+{
+    struct node *node = open_image();
+    struct mem *m = mem_of(node);
+    struct job resize =
+        job(TRUNCATE, .node = node, .offset = 1024 * CLUSTERS * CLUSTER);
+    g_autofree char *log = NULL;
+
+    g_assert_cmpint(job_run(&resize), ==, 0);
+    log = mem_log_take(m);
+    g_assert_true(g_str_has_prefix(
+        log, "W8192+4096 F W16384+4096 W24576+4096 F R0+4096 W0+512 F"));
+    g_assert_cmpint(close_node(node), ==, 0);
+}
+
 static struct node *open_tangled_image(void)
 {
     struct node *node;
@@ -874,6 +957,11 @@ int main(int argc, char **argv)
     g_test_add_func("/qcow2-step/free-broken", test_free_broken);
     g_test_add_func("/qcow2-step/write-over-broken", test_write_over_broken);
     g_test_add_func("/qcow2-step/failed-flush", test_failed_flush);
+    g_test_add_func("/qcow2-step/zeroes-beside-write",
+                    test_zeroes_beside_write);
+    g_test_add_func("/qcow2-step/failed-flush-frees-nothing",
+                    test_failed_flush_frees_nothing);
+    g_test_add_func("/qcow2-step/longer-l1", test_longer_l1);
     rc = g_test_run();
     fixture_loop_free();
     return rc;

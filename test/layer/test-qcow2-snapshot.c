@@ -380,7 +380,7 @@ static void test_machine_state_stays(void)
                     ==, 0);
 }
 
-/* -- Tables of a snapshot that count as free ----------------------------- */
+/* -- On disk ------------------------------------------------------------ */
 
 static uint64_t be64_at(FILE *f, uint64_t offset)
 {
@@ -390,6 +390,105 @@ static uint64_t be64_at(FILE *f, uint64_t offset)
     g_assert_cmpuint(fread(buf, 1, sizeof(buf), f), ==, sizeof(buf));
     return load_be64(buf);
 }
+
+/* -- Snapshots that do not say how large their disk is -------------------- */
+
+static void put(const char *name, uint64_t offset, const void *buf, size_t n)
+{
+    g_autofree char *path = rig_path(name);
+    FILE *f = g_fopen(path, "r+b");
+
+    g_assert_nonnull(f);
+    g_assert_cmpint(fseek(f, (long)offset, SEEK_SET), ==, 0);
+    g_assert_cmpuint(fwrite(buf, 1, n, f), ==, n);
+    g_assert_cmpint(fclose(f), ==, 0);
+}
+
+static uint64_t table_of(const char *name)
+{
+    g_autofree char *path = rig_path(name);
+    FILE *f = g_fopen(path, "rb");
+    uint64_t table;
+
+    g_assert_nonnull(f);
+    table = be64_at(f, 64);
+    g_assert_cmpint(fclose(f), ==, 0);
+    return table;
+}
+
+/* Lets the second of the snapshots "one" and "two" say nothing of its size. */
+static void forget_size(const char *name)
+{
+    uint64_t entry = table_of(name) + 72;
+
+    put(name, entry + 36, "\0\0\0\10", 4); /* bytes of extra data */
+    put(name, entry + 48, "2two", 4);
+}
+
+static void no_progress(void *opaque, int64_t done, int64_t total)
+{
+}
+
+static int co_fn amend_version(struct node *node, const char *text,
+                               GError **err)
+{
+    g_autoptr(options) o = options_new();
+
+    g_assert_cmpint(options_parse(o, text, NULL), ==, 0);
+    return driver_qcow2.image->co_amend(node, o, false, no_progress, NULL, err);
+}
+
+/* Only looks up what a coroutine will call. */
+TSA(no_thread_safety_analysis)
+static change_fn *amend_fn(void)
+{
+    return amend_version;
+}
+
+/* Makes an image of two snapshots, of which "one" says that its disk is half as
+ * large as it is now. */
+static void make_sizes(const char *name, const char *text)
+{
+    struct node *node;
+    uint8_t half[8];
+
+    store_be64(half, MiB);
+    rig_create(name, 2 * MiB, text);
+    node = rig_open(name, NULL, NODE_RDWR);
+    g_assert_cmpint(rig_write(node, 0, 2 * MiB, 1, 0), ==, 0);
+    change(node, create_fn(), "one");
+    change(node, create_fn(), "two");
+    g_assert_cmpint(rig_close(node), ==, 0);
+    put(name, table_of(name) + 48, half, sizeof(half));
+    forget_size(name);
+}
+
+/* What is behind the end of a smaller disk is not lost to those. */
+static void test_sizes(void)
+{
+    struct node *node;
+
+    make_sizes("z.qcow2", "compat=0.10");
+    node = rig_open("z.qcow2", NULL, NODE_RDWR);
+    g_assert_cmpint(rig_truncate(node, 3 * MiB, PREALLOC_OFF), ==, -EOPNOTSUPP);
+    change_fails(node, apply_fn(), "one", "compat=1.1");
+    change(node, amend_fn(), "compat=1.1");
+    change(node, apply_fn(), "one");
+    g_assert_cmpint(node_length(node), ==, MiB);
+    change(node, apply_fn(), "two");
+    rig_expect(node, 0, 2 * MiB, 1);
+    g_assert_cmpint(rig_close(node), ==, 0);
+    rig_check("z.qcow2");
+
+    make_sizes("z.qcow2", "compat=1.1");
+    node = rig_open("z.qcow2", NULL, NODE_RDWR);
+    change_fails(node, apply_fn(), "one", "'two' does not say");
+    g_assert_cmpint(rig_truncate(node, MiB, PREALLOC_OFF), ==, -EINVAL);
+    change(node, apply_fn(), "two");
+    g_assert_cmpint(rig_close(node), ==, 0);
+}
+
+/* -- Tables of a snapshot that count as free ----------------------------- */
 
 /* Lets the first L2 table of the only snapshot count 0. */
 static void uncount_table(const char *name)
@@ -463,6 +562,7 @@ int main(int argc, char **argv)
     g_test_add_func("/qcow2-snapshot/id-or-name",
                     test_an_id_goes_before_a_name);
     g_test_add_func("/qcow2-snapshot/refused", test_what_cannot_be_is_refused);
+    g_test_add_func("/qcow2-snapshot/sizes", test_sizes);
     g_test_add_func("/qcow2-snapshot/guarded", test_tables_are_guarded);
     g_test_add_func("/qcow2-snapshot/machine-state", test_machine_state_stays);
     rc = g_test_run();

@@ -16,6 +16,7 @@
 #include "base/error.h"
 #include "format/qcow2/bitmaps.h"
 #include "format/qcow2/qcow2.h"
+#include "format/qcow2/snapshots.h"
 
 #define SECTOR 512
 
@@ -255,8 +256,20 @@ static int co_fn shrink(struct qcow2 *s, int64_t length, GError **err)
 
 /* -- Either -------------------------------------------------------------- */
 
-static int check_resize(struct qcow2 *s, int64_t length,
-                        enum prealloc_mode prealloc, GError **err)
+static int co_fn check_snapshots(struct qcow2 *s, GError **err)
+{
+    struct qcow2_snapshots t;
+    int rc = qcow2_co_load_snapshots(s, NULL, NULL, &t, err); /* yields */
+
+    if (rc == 0) {
+        rc = qcow2_snapshots_check_sizes(s, &t, err);
+        qcow2_snapshots_fini(&t);
+    }
+    return rc;
+}
+
+static int co_fn check_resize(struct qcow2 *s, int64_t length,
+                              enum prealloc_mode prealloc, GError **err)
 {
     const char *filename = node_filename(s->node);
 
@@ -279,7 +292,7 @@ static int check_resize(struct qcow2 *s, int64_t length,
                          "compat=1.1 first, or leave out preallocation",
                          filename);
     }
-    return 0;
+    return s->header.n_snapshots > 0 ? check_snapshots(s, err) : 0;
 }
 
 static int co_fn set_size(struct qcow2 *s, int64_t length, GError **err)
@@ -307,7 +320,7 @@ int co_fn qcow2_co_truncate(struct node *node, int64_t length,
 {
     struct qcow2 *s = qcow2_of(node);
     int64_t old = s->header.size;
-    int rc = check_resize(s, length, prealloc, err);
+    int rc = check_resize(s, length, prealloc, err); /* yields */
 
     if (rc < 0) {
         return rc;

@@ -235,6 +235,23 @@ static int co_fn drop_active(struct turn *t)
     return rc;
 }
 
+/* Can the disk get the size it has in @sn? */
+static int check_size(const struct turn *t, const struct qcow2_snapshot *sn,
+                      GError **err)
+{
+    if (sn->info.disk_bytes == t->s->header.size) {
+        return 0;
+    }
+    if (t->s->header.version == 2) {
+        return error_set(err, -EOPNOTSUPP,
+                         "%s: its disk has another size in snapshot '%s', "
+                         "which version 2 cannot have; amend it to compat=1.1 "
+                         "first",
+                         node_filename(t->s->node), sn->info.name);
+    }
+    return qcow2_snapshots_check_sizes(t->s, &t->table, err);
+}
+
 static int co_fn apply_snapshot(struct turn *t, const char *id, GError **err)
 {
     const struct qcow2_snapshot *sn;
@@ -245,7 +262,8 @@ static int co_fn apply_snapshot(struct turn *t, const char *id, GError **err)
         return rc;
     }
     sn = qcow2_snapshots_at(&t->table, i);
-    rc = drop_active(t);                 /* yields */
+    rc = check_size(t, sn, err);
+    rc = rc ? rc : drop_active(t);       /* yields */
     rc = rc ? rc : copy_snapshot(t, sn); /* yields */
     for (uint32_t k = 0; rc == 0 && k < t->l1_entries; k++) {
         rc = t->l1[k] ? use_table(t, k) : 0; /* yields */

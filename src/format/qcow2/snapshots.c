@@ -303,6 +303,22 @@ static int find_id_or_name(const struct qcow2_snapshots *t, const char *id)
     return -1;
 }
 
+int qcow2_snapshots_check_sizes(const struct qcow2 *s,
+                                const struct qcow2_snapshots *t, GError **err)
+{
+    for (int i = 0; i < (int)t->list->len; i++) {
+        const struct qcow2_snapshot *sn = qcow2_snapshots_at(t, i);
+
+        if (sn->extra_bytes < SNAPSHOT_V3_EXTRA_BYTES) {
+            return error_set(err, -EINVAL,
+                             "%s: snapshot '%s' does not say how large its "
+                             "disk is; repair it with 'check -r all' first",
+                             node_filename(s->node), sn->info.name);
+        }
+    }
+    return 0;
+}
+
 const char *qcow2_snapshot_bad_l1(const struct qcow2 *s,
                                   const struct qcow2_snapshot *sn)
 {

@@ -76,6 +76,12 @@ uint8_t *qcow2_snapshots_serialise(const struct qcow2_snapshots *t,
 
 struct qcow2_snapshot *qcow2_snapshots_at(const struct qcow2_snapshots *t,
                                           int i);
+/* Does each say how large its disk is?  One that does not has the size of the
+ * disk, which must not change then: the snapshot would lose what is behind its
+ * end, or gain what it never had.  0, or -EINVAL. */
+nodiscard int qcow2_snapshots_check_sizes(const struct qcow2 *s,
+                                          const struct qcow2_snapshots *t,
+                                          GError **err);
 /* Is its L1 table where one can be?  Otherwise says in a few words why. */
 const char *qcow2_snapshot_bad_l1(const struct qcow2 *s,
                                   const struct qcow2_snapshot *sn);

@@ -75,13 +75,12 @@ struct img_common {
         .help = "print nothing but errors"                  \
     }
 /* Each secret is added by img_check_common(). */
-#define IMG_ARG_OBJECT                                                    \
-    {                                                                     \
-        .name = "object", .value = "secret,id=ID,file=PATH",              \
-        .help = "a passphrase, for options like key-secret=ID; with "     \
-                "data=TEXT\n"                                             \
-                "instead of file= others can see it in the process list", \
-        .list = img_objects()                                             \
+#define IMG_ARG_OBJECT                                                     \
+    {                                                                      \
+        .name = "object", .value = "secret,id=ID,file=PATH",               \
+        .help = "a passphrase, for options like key-secret=ID; data=TEXT " \
+                "in place of file= lets others see it",                    \
+        .list = img_objects()                                              \
     }
 /* What --object was given, one const char * each. */
 GPtrArray *img_objects(void);

@@ -9,6 +9,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "base/log.h"
 #include "block/driver.h"
 #include "block/secret.h"
 #include "driver/driver_list.h"
@@ -21,7 +22,7 @@
 static struct loop *loop;
 static char *folder;
 
-void rig_init(void)
+static void rig_init(void)
 {
     g_autoptr(options) secret = options_new();
     GError *err = NULL;
@@ -43,11 +44,40 @@ void rig_init(void)
     g_assert_cmpint(chdir(folder), ==, 0); /* for names of data files */
 }
 
-void rig_fini(void)
+static void rig_fini(void)
 {
     g_assert_cmpint(rig_shell(NULL, "rm -rf \"$PWD\""), ==, 0);
     g_free(folder);
     loop_free(loop);
+}
+
+int rig_main(int argc, char **argv, void (*add_tests)(void))
+{
+    int rc;
+
+    g_test_init(&argc, &argv, NULL);
+    rig_init();
+    add_tests();
+    rc = g_test_run();
+    rig_fini();
+    return rc;
+}
+
+void rig_add_row(const char *prefix, const char *name, const void *row,
+                 GTestDataFunc test)
+{
+    g_autofree char *path = g_strdup_printf("%s/%s", prefix, name);
+
+    g_test_add_data_func(path, row, test);
+}
+
+static void drop_line(enum log_level level, const char *line, void *opaque)
+{
+}
+
+void rig_ignore_log(void)
+{
+    log_init(LOG_LEVEL_ERROR, drop_line, NULL);
 }
 
 char *rig_path(const char *name)

@@ -19,11 +19,15 @@
 #include "block/node.h"
 #include "co/co.h"
 
-/* Registers drivers, makes a loop and a folder, which becomes the current one;
- * call from main(). */
-void rig_init(void);
-/* Removes all that is left. */
-void rig_fini(void);
+/* The main() of a test: registers drivers, makes a loop and a folder, which
+ * becomes the current one, calls @add_tests, runs those, and removes all that
+ * is left. */
+int rig_main(int argc, char **argv, void (*add_tests)(void));
+/* Adds the test PREFIX/NAME, which gets @row. */
+void rig_add_row(const char *prefix, const char *name, const void *row,
+                 GTestDataFunc test);
+/* Nothing that is logged from now on is printed. */
+void rig_ignore_log(void);
 
 /* The path of @name in the folder of the test; g_free() it. */
 char *rig_path(const char *name);

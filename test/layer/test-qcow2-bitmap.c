@@ -10,7 +10,6 @@
 #include <inttypes.h>
 #include <string.h>
 
-#include "base/log.h"
 #include "qcow2-bits.h"
 #include "qcow2-rig.h"
 
@@ -492,27 +491,16 @@ static void test_merge_from_other(void)
     rig_check("o.qcow2");
 }
 
-/* Messages of what is lost are not what is tested. */
-static void no_sink(enum log_level level, const char *line, void *opaque)
-{
-}
-
-int main(int argc, char **argv)
+static void add_tests(void)
 {
     static const char *const kinds[] = {
         "cluster_size=512", "cluster_size=4k,lazy_refcounts=on",
         "cluster_size=64k", "extended_l2=on,cluster_size=16k",
         "refcount_bits=1,cluster_size=1k"};
-    int rc;
 
-    g_test_init(&argc, &argv, NULL);
-    log_init(LOG_LEVEL_ERROR, no_sink, NULL);
-    rig_init();
+    rig_ignore_log(); /* of what is lost */
     for (size_t i = 0; i < G_N_ELEMENTS(kinds); i++) {
-        g_autofree char *name =
-            g_strdup_printf("/qcow2-bitmap/history/%s", kinds[i]);
-
-        g_test_add_data_func(name, kinds[i], test_history);
+        rig_add_row("/qcow2-bitmap/history", kinds[i], kinds[i], test_history);
     }
     g_test_add_func("/qcow2-bitmap/marks", test_marks);
     g_test_add_func("/qcow2-bitmap/disabled", test_disabled);
@@ -527,7 +515,9 @@ int main(int argc, char **argv)
                          test_damaged);
     g_test_add_func("/qcow2-bitmap/other-length", test_other_length);
     g_test_add_func("/qcow2-bitmap/merge-from-other", test_merge_from_other);
-    rc = g_test_run();
-    rig_fini();
-    return rc;
+}
+
+int main(int argc, char **argv)
+{
+    return rig_main(argc, argv, add_tests);
 }

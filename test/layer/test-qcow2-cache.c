@@ -278,19 +278,17 @@ static void test_picture(void)
     rig_close_cache(&r);
 }
 
-int main(int argc, char **argv)
+static void add_tests(void)
 {
-    int rc;
-
-    g_test_init(&argc, &argv, NULL);
-    rig_init();
     g_test_add_func("/qcow2-cache/bounded", test_bounded);
     g_test_add_func("/qcow2-cache/dirty-bounded", test_dirty_bounded);
     g_test_add_func("/qcow2-cache/recent-stays", test_recent_stays);
     g_test_add_func("/qcow2-cache/unused", test_unused);
     g_test_add_func("/qcow2-cache/kept", test_kept);
     g_test_add_func("/qcow2-cache/picture", test_picture);
-    rc = g_test_run();
-    rig_fini();
-    return rc;
+}
+
+int main(int argc, char **argv)
+{
+    return rig_main(argc, argv, add_tests);
 }

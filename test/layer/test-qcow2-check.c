@@ -408,17 +408,10 @@ static void test_clusters_are_counted(void)
     g_string_free(c.lines, TRUE);
 }
 
-int main(int argc, char **argv)
+static void add_tests(void)
 {
-    int rc;
-
-    g_test_init(&argc, &argv, NULL);
-    rig_init();
     for (size_t i = 0; i < G_N_ELEMENTS(damages); i++) {
-        g_autofree char *name =
-            g_strdup_printf("/qcow2-check/%s", damages[i].name);
-
-        g_test_add_data_func(name, &damages[i], test_damage);
+        rig_add_row("/qcow2-check", damages[i].name, &damages[i], test_damage);
     }
     g_test_add_func("/qcow2-check/repair-keeps-data", test_repair_keeps_data);
     g_test_add_func("/qcow2-check/extensions-end", test_extensions_end);
@@ -431,7 +424,9 @@ int main(int argc, char **argv)
     g_test_add_func("/qcow2-check/open-gives-up", test_opening_gives_up);
     g_test_add_func("/qcow2-check/numbers", test_clusters_are_counted);
     g_test_add_func("/qcow2-check/count-overflows", test_count_overflows);
-    rc = g_test_run();
-    rig_fini();
-    return rc;
+}
+
+int main(int argc, char **argv)
+{
+    return rig_main(argc, argv, add_tests);
 }

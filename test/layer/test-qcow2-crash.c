@@ -16,7 +16,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "base/log.h"
 #include "block/driver.h"
 #include "crash-history.h"
 #include "crash-points.h"
@@ -339,27 +338,17 @@ static void test_number(void)
     g_assert_cmpint(n_usable, <, n_bitmaps);
 }
 
-/* Repairs tell what they find. */
-static void no_sink(enum log_level level, const char *line, void *opaque)
+static void add_tests(void)
 {
+    percent = crash_percent();
+    rig_ignore_log(); /* repairs tell what they find */
+    for (size_t i = 0; i < G_N_ELEMENTS(kinds); i++) {
+        rig_add_row("/qcow2-crash", kinds[i].name, &kinds[i], test_kind);
+    }
+    g_test_add_func("/qcow2-crash/number", test_number);
 }
 
 int main(int argc, char **argv)
 {
-    int rc;
-
-    percent = crash_percent();
-    g_test_init(&argc, &argv, NULL);
-    log_init(LOG_LEVEL_ERROR, no_sink, NULL);
-    rig_init();
-    for (size_t i = 0; i < G_N_ELEMENTS(kinds); i++) {
-        g_autofree char *name =
-            g_strdup_printf("/qcow2-crash/%s", kinds[i].name);
-
-        g_test_add_data_func(name, &kinds[i], test_kind);
-    }
-    g_test_add_func("/qcow2-crash/number", test_number);
-    rc = g_test_run();
-    rig_fini();
-    return rc;
+    return rig_main(argc, argv, add_tests);
 }

@@ -209,20 +209,13 @@ static void test_status(void)
     g_assert_cmpint(rig_close(node), ==, 0);
 }
 
-int main(int argc, char **argv)
+static void add_tests(void)
 {
-    int rc;
-
-    g_test_init(&argc, &argv, NULL);
-    rig_init();
     for (size_t i = 0; i < G_N_ELEMENTS(kinds); i++) {
-        g_autofree char *first =
-            g_strdup_printf("/qcow2-crypt/ciphertext/%s", kinds[i].name);
-        g_autofree char *second =
-            g_strdup_printf("/qcow2-crypt/preallocated/%s", kinds[i].name);
-
-        g_test_add_data_func(first, &kinds[i], test_ciphertext);
-        g_test_add_data_func(second, &kinds[i], test_preallocated);
+        rig_add_row("/qcow2-crypt/ciphertext", kinds[i].name, &kinds[i],
+                    test_ciphertext);
+        rig_add_row("/qcow2-crypt/preallocated", kinds[i].name, &kinds[i],
+                    test_preallocated);
     }
     g_test_add_func("/qcow2-crypt/preallocated-above-backing",
                     test_preallocated_above_backing);
@@ -230,7 +223,9 @@ int main(int argc, char **argv)
     g_test_add_func("/qcow2-crypt/locked", test_locked);
     g_test_add_func("/qcow2-crypt/not-compressed", test_not_compressed);
     g_test_add_func("/qcow2-crypt/status", test_status);
-    rc = g_test_run();
-    rig_fini();
-    return rc;
+}
+
+int main(int argc, char **argv)
+{
+    return rig_main(argc, argv, add_tests);
 }

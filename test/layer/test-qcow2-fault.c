@@ -633,26 +633,18 @@ static void test_crowd(gconstpointer opaque)
     g_assert_cmpint(rig_close(u.node), ==, 0);
 }
 
-int main(int argc, char **argv)
+static void add_tests(void)
 {
-    int rc;
-
-    g_test_init(&argc, &argv, NULL);
-    rig_init();
     register_faulty();
     for (size_t i = 0; i < G_N_ELEMENTS(kinds); i++) {
-        g_autofree char *name =
-            g_strconcat("/qcow2-fault/", kinds[i].name, NULL);
-
-        g_test_add_data_func(name, &kinds[i], test_kind);
+        rig_add_row("/qcow2-fault", kinds[i].name, &kinds[i], test_kind);
     }
     for (size_t i = 0; i < G_N_ELEMENTS(crowds); i++) {
-        g_autofree char *name =
-            g_strconcat("/qcow2-fault/", crowds[i].name, NULL);
-
-        g_test_add_data_func(name, &crowds[i], test_crowd);
+        rig_add_row("/qcow2-fault", crowds[i].name, &crowds[i], test_crowd);
     }
-    rc = g_test_run();
-    rig_fini();
-    return rc;
+}
+
+int main(int argc, char **argv)
+{
+    return rig_main(argc, argv, add_tests);
 }

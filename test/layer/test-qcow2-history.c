@@ -228,19 +228,14 @@ static void test_history(gconstpointer opaque)
     g_free(h.backing);
 }
 
+static void add_tests(void)
+{
+    for (size_t i = 0; i < G_N_ELEMENTS(kinds); i++) {
+        rig_add_row("/qcow2-history", kinds[i].name, &kinds[i], test_history);
+    }
+}
+
 int main(int argc, char **argv)
 {
-    int rc;
-
-    g_test_init(&argc, &argv, NULL);
-    rig_init();
-    for (size_t i = 0; i < G_N_ELEMENTS(kinds); i++) {
-        g_autofree char *name =
-            g_strdup_printf("/qcow2-history/%s", kinds[i].name);
-
-        g_test_add_data_func(name, &kinds[i], test_history);
-    }
-    rc = g_test_run();
-    rig_fini();
-    return rc;
+    return rig_main(argc, argv, add_tests);
 }

@@ -132,22 +132,15 @@ static void test_ours(gconstpointer opaque)
     expect_same("o.qcow2", "o.raw");
 }
 
+static void add_tests(void)
+{
+    for (size_t i = 0; i < G_N_ELEMENTS(kinds); i++) {
+        rig_add_row("/qcow2-interop/theirs", kinds[i], kinds[i], test_theirs);
+        rig_add_row("/qcow2-interop/ours", kinds[i], kinds[i], test_ours);
+    }
+}
+
 int main(int argc, char **argv)
 {
-    int rc;
-
-    g_test_init(&argc, &argv, NULL);
-    rig_init();
-    for (size_t i = 0; i < G_N_ELEMENTS(kinds); i++) {
-        g_autofree char *theirs =
-            g_strdup_printf("/qcow2-interop/theirs/%s", kinds[i]);
-        g_autofree char *ours =
-            g_strdup_printf("/qcow2-interop/ours/%s", kinds[i]);
-
-        g_test_add_data_func(theirs, kinds[i], test_theirs);
-        g_test_add_data_func(ours, kinds[i], test_ours);
-    }
-    rc = g_test_run();
-    rig_fini();
-    return rc;
+    return rig_main(argc, argv, add_tests);
 }

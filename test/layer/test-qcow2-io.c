@@ -385,17 +385,11 @@ static void test_compress_needs_format(void)
     g_assert_nonnull(strstr(message, "raw images cannot be compressed"));
 }
 
-int main(int argc, char **argv)
+static void add_tests(void)
 {
-    int rc;
-
-    g_test_init(&argc, &argv, NULL);
-    rig_init();
     for (size_t i = 0; i < G_N_ELEMENTS(formats); i++) {
-        g_autofree char *name =
-            g_strdup_printf("/qcow2-io/write-and-read/%s", formats[i]);
-
-        g_test_add_data_func(name, formats[i], test_write_and_read);
+        rig_add_row("/qcow2-io/write-and-read", formats[i], formats[i],
+                    test_write_and_read);
     }
     g_test_add_data_func(
         "/qcow2-io/discard-shows-no-backing/v2",
@@ -423,7 +417,9 @@ int main(int argc, char **argv)
     g_test_add_func("/qcow2-io/raw-data-file", test_raw_data_file);
     g_test_add_func("/qcow2-io/compress-many-at-once",
                     test_compress_many_at_once);
-    rc = g_test_run();
-    rig_fini();
-    return rc;
+}
+
+int main(int argc, char **argv)
+{
+    return rig_main(argc, argv, add_tests);
 }

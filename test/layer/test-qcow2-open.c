@@ -641,24 +641,17 @@ static void test_info(void)
     g_assert_cmpint(rig_close(node), ==, 0);
 }
 
-int main(int argc, char **argv)
+static void add_tests(void)
 {
     static const char *const modes[] = {"metadata", "falloc", "full"};
-    int rc;
 
-    g_test_init(&argc, &argv, NULL);
-    rig_init();
     for (size_t i = 0; i < G_N_ELEMENTS(refused); i++) {
-        g_autofree char *name =
-            g_strdup_printf("/qcow2-open/refused/%s", refused[i].options);
-
-        g_test_add_data_func(name, &refused[i], test_create_refused);
+        rig_add_row("/qcow2-open/refused", refused[i].options, &refused[i],
+                    test_create_refused);
     }
     for (size_t i = 0; i < G_N_ELEMENTS(modes); i++) {
-        g_autofree char *name =
-            g_strdup_printf("/qcow2-open/preallocation/%s", modes[i]);
-
-        g_test_add_data_func(name, modes[i], test_preallocation);
+        rig_add_row("/qcow2-open/preallocation", modes[i], modes[i],
+                    test_preallocation);
     }
     for (int place = 0x10000; place <= 0x40000; place += 0x10000) {
         g_autofree char *name =
@@ -668,10 +661,8 @@ int main(int argc, char **argv)
                              test_write_over_metadata);
     }
     for (size_t i = 0; i < G_N_ELEMENTS(bad_open_options); i++) {
-        g_autofree char *name = g_strdup_printf("/qcow2-open/bad-option/%s",
-                                                bad_open_options[i].options);
-
-        g_test_add_data_func(name, GSIZE_TO_POINTER(i), test_bad_open_options);
+        rig_add_row("/qcow2-open/bad-option", bad_open_options[i].options,
+                    GSIZE_TO_POINTER(i), test_bad_open_options);
     }
     g_test_add_func("/qcow2-open/clean-interval", test_clean_interval);
     g_test_add_func("/qcow2-open/too-large", test_create_too_large);
@@ -699,14 +690,14 @@ int main(int argc, char **argv)
     g_test_add_func("/qcow2-open/autoclear", test_autoclear);
     g_test_add_func("/qcow2-open/allocate-over", test_allocate_over_metadata);
     for (int i = 0; i < (int)G_N_ELEMENTS(impossible); i++) {
-        g_autofree char *name =
-            g_strconcat("/qcow2-open/impossible/", impossible[i].name, NULL);
-
-        g_test_add_data_func(name, GINT_TO_POINTER(i), test_impossible_entry);
+        rig_add_row("/qcow2-open/impossible", impossible[i].name,
+                    GINT_TO_POINTER(i), test_impossible_entry);
     }
     g_test_add_func("/qcow2-open/info-json", test_info_json);
     g_test_add_func("/qcow2-open/info", test_info);
-    rc = g_test_run();
-    rig_fini();
-    return rc;
+}
+
+int main(int argc, char **argv)
+{
+    return rig_main(argc, argv, add_tests);
 }

@@ -543,12 +543,8 @@ static void test_tables_are_guarded(void)
         0);
 }
 
-int main(int argc, char **argv)
+static void add_tests(void)
 {
-    int rc;
-
-    g_test_init(&argc, &argv, NULL);
-    rig_init();
     g_test_add_data_func("/qcow2-snapshot/history/plain", "", test_history);
     g_test_add_data_func("/qcow2-snapshot/history/v2",
                          "compat=0.10,cluster_size=4k", test_history);
@@ -565,7 +561,9 @@ int main(int argc, char **argv)
     g_test_add_func("/qcow2-snapshot/sizes", test_sizes);
     g_test_add_func("/qcow2-snapshot/guarded", test_tables_are_guarded);
     g_test_add_func("/qcow2-snapshot/machine-state", test_machine_state_stays);
-    rc = g_test_run();
-    rig_fini();
-    return rc;
+}
+
+int main(int argc, char **argv)
+{
+    return rig_main(argc, argv, add_tests);
 }

@@ -273,12 +273,8 @@ static void add_kinds(const char *what, void (*fn)(gconstpointer))
     }
 }
 
-int main(int argc, char **argv)
+static void add_tests(void)
 {
-    int rc;
-
-    g_test_init(&argc, &argv, NULL);
-    rig_init();
     add_kinds("beside-the-disk", test_beside_the_disk);
     add_kinds("longer-disk", test_longer_disk);
     add_kinds("shorter-disk", test_shorter_disk);
@@ -288,7 +284,9 @@ int main(int argc, char **argv)
     g_test_add_func("/qcow2-vm-state/backing", test_backing_does_not_show);
     g_test_add_func("/qcow2-vm-state/too-large", test_too_large);
     g_test_add_func("/qcow2-vm-state/data-file", test_no_place_in_a_data_file);
-    rc = g_test_run();
-    rig_fini();
-    return rc;
+}
+
+int main(int argc, char **argv)
+{
+    return rig_main(argc, argv, add_tests);
 }

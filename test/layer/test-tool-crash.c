@@ -19,7 +19,6 @@
 
 #include "base/align.h"
 #include "base/endian.h"
-#include "base/log.h"
 #include "block/driver.h"
 #include "crash-points.h"
 #include "format/qcow2/driver.h"
@@ -504,27 +503,18 @@ static void test_number(void)
     g_assert_cmpint(n_crashes, >=, MIN_CRASHES * percent / 100);
 }
 
-/* Repairs tell what they find. */
-static void no_sink(enum log_level level, const char *line, void *opaque)
+static void add_tests(void)
 {
+    percent = crash_percent();
+    rig_ignore_log(); /* repairs tell what they find */
+    for (size_t i = 0; i < G_N_ELEMENTS(scenarios); i++) {
+        rig_add_row("/tool-crash", scenarios[i].name, &scenarios[i],
+                    test_scenario);
+    }
+    g_test_add_func("/tool-crash/number", test_number);
 }
 
 int main(int argc, char **argv)
 {
-    int rc;
-
-    percent = crash_percent();
-    g_test_init(&argc, &argv, NULL);
-    log_init(LOG_LEVEL_ERROR, no_sink, NULL);
-    rig_init();
-    for (size_t i = 0; i < G_N_ELEMENTS(scenarios); i++) {
-        g_autofree char *name =
-            g_strdup_printf("/tool-crash/%s", scenarios[i].name);
-
-        g_test_add_data_func(name, &scenarios[i], test_scenario);
-    }
-    g_test_add_func("/tool-crash/number", test_number);
-    rc = g_test_run();
-    rig_fini();
-    return rc;
+    return rig_main(argc, argv, add_tests);
 }

@@ -1,12 +1,24 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * image: what the results of operations on images own.
+ * image: what the results of operations on images own; options of plain files.
  */
 #include "block/image.h"
 
 #include "base/json.h"
 #include "block/driver.h"
 #include "block/node.h"
+
+const struct image_option image_file_options[] = {
+    {"size", "size of the image in bytes", NULL, IMAGE_OPTION_NEW},
+    {"preallocation", "off, falloc (reserve the space) or full (write zeroes)",
+     NULL, IMAGE_OPTION_NEW},
+    {"extent_size_hint",
+     "how much XFS allocates at a time; 0: as it likes; default 1M", NULL,
+     IMAGE_OPTION_NEW},
+    {"nocow", "on: no copy-on-write on btrfs; default off", NULL,
+     IMAGE_OPTION_NEW},
+    {NULL, NULL, NULL, IMAGE_OPTION_NEW},
+};
 
 void image_info_fini(struct image_info *info)
 {

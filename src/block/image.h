@@ -38,6 +38,9 @@ struct image_option {
     enum image_option_when when;
 };
 
+/* Those of a new file in which the disk lies as it is. */
+extern const struct image_option image_file_options[];
+
 struct image_measure {
     int64_t required;        /* bytes of a new image that holds the data */
     int64_t fully_allocated; /* and of one that is full */

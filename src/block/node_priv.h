@@ -245,11 +245,8 @@ void limits_refresh(struct node *node);
 /* May @bytes at @offset be written?  0, -EACCES, -EIO (write.c). */
 nodiscard int write_check(const struct node *node, int64_t offset,
                           int64_t bytes);
-/* The range that a write of these bytes must have to itself: @req's offset,
- * bytes and serialising (write.c). */
-void write_range(struct tracked *req, int64_t offset, int64_t bytes);
-/* Registers @req as write_range() says and checks again what the wait may
- * have changed.  0, -EBUSY, -EIO (write.c). */
+/* Registers @req with the range that a write of these bytes must have to
+ * itself, and checks again what the wait may have changed.  0, -EBUSY, -EIO (write.c). */
 nodiscard int co_fn write_begin(struct tracked *req, int64_t offset,
                                 int64_t bytes, unsigned flags);
 /* Writes any range from any memory, inside a request that write_begin() let

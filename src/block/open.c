@@ -331,13 +331,29 @@ static struct options *take_child_options(const struct node *node,
     return child;
 }
 
+/* Makes @child, which was opened for it, the child @name of @node; NULL: it
+ * could not be opened, @why. */
+static int co_fn adopt_child(struct node *node, const char *name,
+                             struct node *child, GError *why, GError **err)
+{
+    int rc;
+
+    if (!child) {
+        assert(why); /* NULL comes with an error */
+        rc = -why->code;
+        g_propagate_error(err, why);
+        return rc;
+    }
+    node_co_set_child(node, name, child);
+    return node_co_unref(child); /* the child holds on; only drops ours */
+}
+
 int co_fn node_co_open_child(struct node *node, const char *name,
                              struct options *opts, unsigned flags, GError **err)
 {
     struct options *child_opts;
     struct node *child = NULL;
     GError *why = NULL;
-    int rc;
 
     if (node->preopened && strcmp(name, "file") == 0) {
         child = node->preopened;
@@ -349,14 +365,7 @@ int co_fn node_co_open_child(struct node *node, const char *name,
             child = node_co_open(child_opts, flags, &why); /* yields */
         }
     }
-    if (!child) {
-        assert(why); /* NULL comes with an error */
-        rc = -why->code;
-        g_propagate_error(err, why);
-        return rc;
-    }
-    node_co_set_child(node, name, child);
-    return node_co_unref(child); /* the child holds on; only drops ours */
+    return adopt_child(node, name, child, why, err); /* yields */
 }
 
 /* -- A file ------------------------------------------------------------- */
@@ -493,12 +502,5 @@ int co_fn node_co_open_named_child(struct node *node, const char *name,
     child = filename
                 ? open_file(filename, node, g_steal_pointer(&own), flags, &why)
                 : open_options(node, g_steal_pointer(&own), flags, &why);
-    if (!child) {
-        assert(why); /* NULL comes with an error */
-        rc = -why->code;
-        g_propagate_error(err, why);
-        return rc;
-    }
-    node_co_set_child(node, name, child);
-    return node_co_unref(child); /* the child holds on; only drops ours */
+    return adopt_child(node, name, child, why, err); /* yields */
 }

@@ -53,7 +53,9 @@ static bool write_has_tail(const struct node *node, int64_t end)
     return !is_aligned(end, align) && align_up(end, align) > node_length(node);
 }
 
-void write_range(struct tracked *req, int64_t offset, int64_t bytes)
+/* Sets the range that a write of these bytes must have to itself: offset, bytes
+ * and serialising of @req. */
+static void write_range(struct tracked *req, int64_t offset, int64_t bytes)
 {
     const struct node *node = req->node;
     int64_t granule = node->limits.request_align;

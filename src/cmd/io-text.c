@@ -48,7 +48,8 @@ static char *clock_text(int64_t ns)
                            cents % 100);
 }
 
-char *io_time_text(int64_t ns)
+/* "00.12 sec", from a minute on "0:01:01.58". */
+static char *time_text(int64_t ns)
 {
     if (ns >= 60 * NS_PER_SEC) {
         return clock_text(ns);
@@ -68,7 +69,7 @@ char *io_result_text(const char *what, int64_t offset, int64_t bytes,
 {
     g_autofree char *size = io_size_text((double)bytes);
     g_autofree char *rate = io_size_text(per_second((double)bytes, ns));
-    g_autofree char *time = io_time_text(ns);
+    g_autofree char *time = time_text(ns);
 
     return g_strdup_printf("%s %" PRId64 "/%" PRId64 " bytes at offset %" PRId64
                            "\n%s, 1 ops; %s (%s/sec and %.4f ops/sec)\n",

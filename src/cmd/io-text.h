@@ -13,9 +13,6 @@
 /* "64 KiB", "1.500 MiB", "40 bytes", "11.876317 bytes". */
 char *io_size_text(double bytes);
 
-/* "00.12 sec", from a minute on "0:01:01.58". */
-char *io_time_text(int64_t ns);
-
 /*
  * The two lines of a result:
  *   read 65536/65536 bytes at offset 0

@@ -254,24 +254,12 @@ static int co_fn host_device_co_create(const char *filename, int64_t bytes,
     return rc;
 }
 
-static const struct image_option file_options[] = {
-    {"size", "size of the image in bytes", NULL, IMAGE_OPTION_NEW},
-    {"preallocation", "off, falloc (reserve the space) or full (write zeroes)",
-     NULL, IMAGE_OPTION_NEW},
-    {"extent_size_hint",
-     "how much XFS allocates at a time; 0: as it likes; default 1M", NULL,
-     IMAGE_OPTION_NEW},
-    {"nocow", "on: no copy-on-write on btrfs; default off", NULL,
-     IMAGE_OPTION_NEW},
-    {NULL, NULL, NULL, IMAGE_OPTION_NEW},
-};
-
 const struct image_ops file_image_ops = {
-    .options = file_options,
+    .options = image_file_options,
     .co_create = file_co_create,
 };
 
 const struct image_ops host_device_image_ops = {
-    .options = file_options,
+    .options = image_file_options,
     .co_create = host_device_co_create,
 };

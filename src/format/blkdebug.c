@@ -10,6 +10,7 @@
 #include "base/error.h"
 #include "block/node.h"
 #include "format/blkdebug_priv.h"
+#include "format/pass.h"
 #include "loop/loop.h"
 
 /* -- Opening ------------------------------------------------------------- */
@@ -220,40 +221,12 @@ static int co_fn blkdebug_inject(struct node *node, enum io_type type,
 
 /* -- Requests ------------------------------------------------------------ */
 
-/* Reads past the end of the child, as the last block of an aligned node may:
- * that part is zeroes. */
-static int co_fn read_past_end(struct node *file, int64_t offset,
-                               const struct iovs *dst)
-{
-    int64_t there = max_i64(node_length(file) - offset, 0);
-    int n = iovs_count(dst, 0, there);
-    g_autofree struct iovec *iov = g_try_new(struct iovec, (size_t)n);
-    struct iovs part;
-
-    iovs_memset(dst, there, 0, dst->bytes - there);
-    if (there == 0) {
-        return 0;
-    }
-    if (!iov) {
-        return -ENOMEM;
-    }
-    part = iovs_of(iov, iovs_slice(dst, 0, there, iov));
-    return node_co_preadv(file, offset, &part, 0);
-}
-
 static int co_fn blkdebug_co_preadv(struct node *node, int64_t offset,
                                     const struct iovs *dst)
 {
-    struct node *file = node_file(node);
     int rc = blkdebug_inject(node, IO_READ, offset, dst->bytes);
 
-    if (rc < 0) {
-        return rc;
-    }
-    if (offset + dst->bytes > node_length(file)) {
-        return read_past_end(file, offset, dst); /* yields */
-    }
-    return node_co_preadv(file, offset, dst, 0); /* yields */
+    return rc < 0 ? rc : pass_co_preadv(node, offset, dst); /* yields */
 }
 
 static int co_fn blkdebug_co_pwritev(struct node *node, int64_t offset,
@@ -269,9 +242,7 @@ static int co_fn blkdebug_co_pwrite_zeroes(struct node *node, int64_t offset,
 {
     int rc = blkdebug_inject(node, IO_ZEROES, offset, bytes);
 
-    return rc < 0
-               ? rc
-               : node_co_pwrite_zeroes(node_file(node), offset, bytes, flags);
+    return rc < 0 ? rc : pass_co_pwrite_zeroes(node, offset, bytes, flags);
 }
 
 /*
@@ -302,7 +273,7 @@ static int co_fn blkdebug_co_pdiscard(struct node *node, int64_t offset,
 
         rc = blkdebug_inject(node, IO_DISCARD, offset, n); /* yields */
         if (rc == 0) {
-            rc = node_co_pdiscard(node_file(node), offset, n); /* yields */
+            rc = pass_co_pdiscard(node, offset, n); /* yields */
         }
         offset += n;
     }
@@ -333,18 +304,6 @@ static int co_fn blkdebug_co_block_status(struct node *node, bool precise,
     return 0;
 }
 
-static int co_fn blkdebug_co_truncate(struct node *node, int64_t length,
-                                      enum prealloc_mode prealloc,
-                                      unsigned flags, GError **err)
-{
-    int rc = node_co_truncate(node_file(node), length, prealloc, flags, err);
-
-    if (rc == 0) {
-        node_set_length(node, length);
-    }
-    return rc;
-}
-
 const struct driver driver_blkdebug = {
     .name = "blkdebug",
     .state_size = sizeof(struct blkdebug),
@@ -361,6 +320,6 @@ const struct driver driver_blkdebug = {
     .co_pdiscard = blkdebug_co_pdiscard,
     .co_flush_to_disk = blkdebug_co_flush_to_disk,
     .co_block_status = blkdebug_co_block_status,
-    .co_truncate = blkdebug_co_truncate,
+    .co_truncate = pass_co_truncate,
     .co_event = blkdebug_co_event,
 };

@@ -5,11 +5,11 @@
 #include <errno.h>
 #include <glib.h>
 
-#include "base/align.h"
 #include "base/error.h"
 #include "block/driver.h"
 #include "block/image.h"
 #include "block/node.h"
+#include "format/pass.h"
 
 struct compress {
     int64_t cluster; /* what is compressed as one, a power of 2 */
@@ -60,7 +60,8 @@ static int co_fn compress_co_open(struct node *node, struct options *opts,
     return 0;
 }
 
-/* Whole clusters are what the image takes; the core completes others. */
+/* Whole clusters are what the image takes; the core completes others.  The
+ * last one may pass the end. */
 static void compress_limits(struct node *node, struct node_limits *limits)
 {
     const struct compress *c = node_state(node);
@@ -68,56 +69,11 @@ static void compress_limits(struct node *node, struct node_limits *limits)
     limits->request_align = c->cluster;
 }
 
-/* The last cluster may pass the end. */
-static int co_fn compress_co_preadv(struct node *node, int64_t offset,
-                                    const struct iovs *dst)
-{
-    struct node *file = node_file(node);
-    int64_t there = min_i64(dst->bytes, node_length(file) - offset);
-    g_autofree struct iovec *iov = NULL;
-    struct iovs part;
-
-    if (there == dst->bytes) {
-        return node_co_preadv(file, offset, dst, 0); /* yields */
-    }
-    iov = g_try_new(struct iovec, (size_t)iovs_count(dst, 0, there));
-    if (!iov) {
-        return -ENOMEM;
-    }
-    iovs_memset(dst, there, 0, dst->bytes - there);
-    part = iovs_of(iov, iovs_slice(dst, 0, there, iov));
-    return node_co_preadv(file, offset, &part, 0); /* yields */
-}
-
 static int co_fn compress_co_pwritev(struct node *node, int64_t offset,
                                      const struct iovs *src, unsigned flags)
 {
     return node_co_pwritev(node_file(node), offset, src,
                            flags | REQ_WRITE_COMPRESSED); /* yields */
-}
-
-static int co_fn compress_co_pwrite_zeroes(struct node *node, int64_t offset,
-                                           int64_t bytes, unsigned flags)
-{
-    return node_co_pwrite_zeroes(node_file(node), offset, bytes, flags);
-}
-
-static int co_fn compress_co_pdiscard(struct node *node, int64_t offset,
-                                      int64_t bytes)
-{
-    return node_co_pdiscard(node_file(node), offset, bytes); /* yields */
-}
-
-static int co_fn compress_co_truncate(struct node *node, int64_t length,
-                                      enum prealloc_mode prealloc,
-                                      unsigned flags, GError **err)
-{
-    int rc = node_co_truncate(node_file(node), length, prealloc, flags, err);
-
-    if (rc == 0) {
-        node_set_length(node, length);
-    }
-    return rc;
 }
 
 const struct driver driver_compress = {
@@ -128,9 +84,9 @@ const struct driver driver_compress = {
     .zeroes_flags = REQ_FUA | REQ_MAY_UNMAP | REQ_NO_FALLBACK,
     .co_open = compress_co_open,
     .limits = compress_limits,
-    .co_preadv = compress_co_preadv,
+    .co_preadv = pass_co_preadv,
     .co_pwritev = compress_co_pwritev,
-    .co_pwrite_zeroes = compress_co_pwrite_zeroes,
-    .co_pdiscard = compress_co_pdiscard,
-    .co_truncate = compress_co_truncate,
+    .co_pwrite_zeroes = pass_co_pwrite_zeroes,
+    .co_pdiscard = pass_co_pdiscard,
+    .co_truncate = pass_co_truncate,
 };

@@ -265,18 +265,6 @@ static int co_fn raw_co_truncate(struct node *node, int64_t length,
 
 /* -- Images as a whole --------------------------------------------------- */
 
-static const struct image_option raw_options[] = {
-    {"size", "size of the image in bytes", NULL, IMAGE_OPTION_NEW},
-    {"preallocation", "off, falloc (reserve the space) or full (write zeroes)",
-     NULL, IMAGE_OPTION_NEW},
-    {"extent_size_hint",
-     "how much XFS allocates at a time; 0: as it likes; default 1M", NULL,
-     IMAGE_OPTION_NEW},
-    {"nocow", "on: no copy-on-write on btrfs; default off", NULL,
-     IMAGE_OPTION_NEW},
-    {NULL, NULL, NULL, IMAGE_OPTION_NEW},
-};
-
 static int co_fn raw_co_measure(struct options *opts, int64_t bytes,
                                 struct node *src, struct image_measure *ret,
                                 GError **err)
@@ -302,7 +290,7 @@ static int co_fn raw_co_info(struct node *node, struct image_info *ret)
 }
 
 static const struct image_ops raw_image_ops = {
-    .options = raw_options,
+    .options = image_file_options,
     .co_create = node_co_create_file,
     .co_measure = raw_co_measure,
     .co_info = raw_co_info,

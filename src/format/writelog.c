@@ -23,6 +23,7 @@
 #include "base/error.h"
 #include "block/driver.h"
 #include "block/node.h"
+#include "format/pass.h"
 #include "loop/sync.h"
 
 #define ZERO_STEP (256 * KiB) /* most zeroes in one entry */
@@ -131,30 +132,6 @@ static int co_fn log_mark(struct writelog *w, enum writelog_mark mark,
 }
 
 /* -- Requests ------------------------------------------------------------ */
-
-static int co_fn writelog_co_preadv(struct node *node, int64_t offset,
-                                    const struct iovs *dst)
-{
-    struct node *file = node_file(node);
-    int64_t there = min_i64(dst->bytes, node_length(file) - offset);
-    struct iovec *iov;
-    struct iovs part;
-    int rc;
-
-    if (there == dst->bytes) {
-        return node_co_preadv(file, offset, dst, 0); /* yields */
-    }
-    /* The last sector, which the file does not fill. */
-    iov = malloc((size_t)dst->n * sizeof(*iov));
-    if (!iov) {
-        return -ENOMEM;
-    }
-    iovs_memset(dst, there, 0, dst->bytes - there);
-    part = iovs_of(iov, iovs_slice(dst, 0, there, iov));
-    rc = node_co_preadv(file, offset, &part, 0); /* yields */
-    free(iov);
-    return rc;
-}
 
 /* A write that ends at an unaligned end of the file is logged with zeroes
  * behind it. */
@@ -327,7 +304,7 @@ const struct driver driver_writelog = {
     .co_open = writelog_co_open,
     .co_close = writelog_co_close,
     .limits = writelog_limits,
-    .co_preadv = writelog_co_preadv,
+    .co_preadv = pass_co_preadv,
     .co_pwritev = writelog_co_pwritev,
     .co_pwrite_zeroes = writelog_co_pwrite_zeroes,
     .co_pdiscard = writelog_co_pdiscard,

@@ -151,9 +151,6 @@ void loop_adapt(struct loop *loop, int64_t start, int64_t slept);
 
 /* -- wake.c --------------------------------------------------------------- */
 
-/* Enters @co, outside of any coroutine, and then those that it has woken. */
-void loop_enter(struct loop *loop, struct co *co);
-
 /* Enters the coroutines that were woken on this thread. */
 bool loop_run_woken(struct loop *loop);
 

@@ -50,7 +50,8 @@ bool loop_run_woken(struct loop *loop)
     return true;
 }
 
-void loop_enter(struct loop *loop, struct co *co)
+/* Enters @co, outside of any coroutine, and then those that it has woken. */
+static void enter(struct loop *loop, struct co *co)
 {
     co_enter(co);
     loop_run_woken(loop);
@@ -102,7 +103,7 @@ bool loop_run_scheduled(struct loop *loop)
         struct co *next = *co_next_scheduled(co);
 
         *co_next_scheduled(co) = NULL;
-        loop_enter(loop, co);
+        enter(loop, co);
         co = next;
     }
     return true;
@@ -119,7 +120,7 @@ void loop_co_start(struct co *co)
     if (co_self()) {
         co_enter(co); /* those that it wakes run when the caller yields */
     } else {
-        loop_enter(loop, co);
+        enter(loop, co);
     }
 }
 
@@ -133,7 +134,7 @@ void loop_co_wake(struct co *co)
         woken_push(loop, co);
     } else {
         assert(!*co_next_scheduled(co)); /* one wake for one yield */
-        loop_enter(loop, co);
+        enter(loop, co);
     }
 }
 

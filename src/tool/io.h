@@ -86,9 +86,7 @@ struct io_request {
 void co_fn io_co_run(struct io_image *image, struct io_request *rq);
 /* Starts @rq in a coroutine of its own.  0 or -ENOMEM. */
 nodiscard int io_start(struct io_image *image, struct io_request *rq);
-/* How many requests that io_start() took have not ended. */
-unsigned io_in_flight(const struct io_image *image);
-/* Waits until none is left. */
+/* Waits until none is left that io_start() took. */
 void co_fn io_co_wait(struct io_image *image);
 /* Waits until a request is held at the break @tag.  0, or -ENOENT when none
  * is left that could come there. */

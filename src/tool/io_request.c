@@ -133,11 +133,6 @@ int io_start(struct io_image *image, struct io_request *rq)
     return 0;
 }
 
-unsigned io_in_flight(const struct io_image *image)
-{
-    return image->in_flight;
-}
-
 void io_kick(struct io_image *image)
 {
     struct co *waiter = image->waiter;

@@ -26,14 +26,8 @@ static void text_free(struct inode *i)
     g_free(container_of(i, struct text, inode));
 }
 
-const struct inode_ops text_ops = {
-    .type = S_IFREG,
-    .attr = text_attr,
-    .co_open = text_co_open,
-    .free = text_free,
-};
-
-int co_fn text_co_open(struct inode *i, unsigned flags, struct view_file **ret)
+static int co_fn text_co_open(struct inode *i, unsigned flags,
+                              struct view_file **ret)
 {
     struct text *t = container_of(i, struct text, inode);
     struct view *v = i->view;
@@ -60,6 +54,13 @@ int co_fn text_co_open(struct inode *i, unsigned flags, struct view_file **ret)
     *ret = &o->pub;
     return 0;
 }
+
+const struct inode_ops text_ops = {
+    .type = S_IFREG,
+    .attr = text_attr,
+    .co_open = text_co_open,
+    .free = text_free,
+};
 
 /* -- stats.json ---------------------------------------------------------- */
 

@@ -276,7 +276,6 @@ void open_file_enter(struct open_file *o);
 void open_file_free(struct open_file *o);
 
 int co_fn data_co_open(struct inode *i, unsigned flags, struct view_file **ret);
-int co_fn text_co_open(struct inode *i, unsigned flags, struct view_file **ret);
 
 /* -- Coherence ----------------------------------------------------------- */
 

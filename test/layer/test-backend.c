@@ -497,11 +497,11 @@ static const struct driver driver_late = {
 static void late_entry(void *opaque)
 {
     struct options *opts = options_new();
-    struct node *file = calls_co_open(&simple_opts);
     struct backend *be;
-    struct node *node;
+    struct node *file, *node;
 
     co_assert_role();
+    file = calls_co_open(&simple_opts);
     calls_set_mode(calls_of(file), CALLS_DO);
     driver_register(&driver_late);
     options_set(opts, "driver", "late");

@@ -13,7 +13,7 @@
 
 /* -- In memory ----------------------------------------------------------- */
 
-void qcow2_bitmap_free(void *bitmap)
+static void bitmap_free(void *bitmap)
 {
     struct qcow2_bitmap *b = bitmap;
 
@@ -26,7 +26,7 @@ static struct qcow2_bitmaps *bitmaps_new(void)
 {
     struct qcow2_bitmaps *all = g_new0(struct qcow2_bitmaps, 1);
 
-    all->list = g_ptr_array_new_with_free_func(qcow2_bitmap_free);
+    all->list = g_ptr_array_new_with_free_func(bitmap_free);
     all->garbage = g_array_new(FALSE, FALSE, sizeof(struct bitmap_place));
     pthread_mutex_init(&all->lock, NULL);
     return all;

@@ -127,7 +127,6 @@ nodiscard int co_fn qcow2_co_bitmap_cluster(struct qcow2 *s, uint64_t entry,
 int64_t qcow2_bitmap_parts(const struct qcow2 *s, const struct qcow2_bitmap *b);
 /* Can it be used and changed, or only be removed or kept as it is? */
 bool qcow2_bitmap_is_usable(const struct qcow2_bitmap *b);
-void qcow2_bitmap_free(void *bitmap);
 /* After @list has changed, or what is enabled: it is to be stored. */
 void qcow2_bitmaps_touch(struct qcow2_bitmaps *all);
 /* Finds out who records. */

@@ -164,8 +164,8 @@ static int take_flags(struct options *o, struct qcow2_header *h, GError **err)
 static const char *const prealloc_names[] = {"off", "metadata", "falloc",
                                              "full", NULL};
 
-int qcow2_take_prealloc(struct options *o, enum prealloc_mode *ret,
-                        GError **err)
+static int take_prealloc(struct options *o, enum prealloc_mode *ret,
+                         GError **err)
 {
     int i = PREALLOC_OFF;
     int rc = options_take_enum(o, "preallocation", prealloc_names, &i, err);
@@ -291,7 +291,7 @@ int qcow2_take_create_options(struct options *o, struct qcow2_new *ret,
     if (qcow2_take_compat(o, h, err) < 0 || take_cluster_size(o, h, err) < 0 ||
         qcow2_take_refcount_bits(o, h, err) < 0 ||
         take_compression(o, h, err) < 0 || take_flags(o, h, err) < 0 ||
-        qcow2_take_prealloc(o, &ret->prealloc, err) < 0 ||
+        take_prealloc(o, &ret->prealloc, err) < 0 ||
         qcow2_take_crypt_options(o, &ret->crypt, err) < 0) {
         rc = -EINVAL;
     } else {

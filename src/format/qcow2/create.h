@@ -32,7 +32,5 @@ nodiscard int qcow2_take_compat(struct options *o, struct qcow2_header *ret,
                                 GError **err);
 nodiscard int qcow2_take_refcount_bits(struct options *o,
                                        struct qcow2_header *ret, GError **err);
-int qcow2_take_prealloc(struct options *o, enum prealloc_mode *ret,
-                        GError **err);
 
 #endif /* FORMAT_QCOW2_CREATE_H */

@@ -21,26 +21,7 @@ static void qcow2_limits(struct node *node, struct node_limits *limits)
     }
 }
 
-const struct driver driver_qcow2 = {
-    .name = "qcow2",
-    .state_size = sizeof(struct qcow2),
-    .write_flags = REQ_WRITE_COMPRESSED | REQ_WRITE_UNCHANGED,
-    .zeroes_flags = REQ_MAY_UNMAP | REQ_NO_FALLBACK,
-    .image = &qcow2_image_ops,
-    .probe = qcow2_probe,
-    .co_open = qcow2_co_open,
-    .co_close = qcow2_co_close,
-    .limits = qcow2_limits,
-    .co_preadv = qcow2_co_preadv,
-    .co_pwritev = qcow2_co_pwritev,
-    .co_pwrite_zeroes = qcow2_co_pwrite_zeroes,
-    .co_pdiscard = qcow2_co_pdiscard,
-    .co_flush_to_os = qcow2_co_flush_to_os,
-    .co_block_status = qcow2_co_block_status,
-    .co_truncate = qcow2_co_truncate,
-};
-
-const struct image_ops qcow2_image_ops = {
+static const struct image_ops qcow2_image_ops = {
     .options = qcow2_options,
     .co_create = qcow2_co_create,
     .co_measure = qcow2_co_measure,
@@ -63,4 +44,23 @@ const struct image_ops qcow2_image_ops = {
     .co_bitmap_change = qcow2_co_bitmap_change,
     .co_bitmap_merge = qcow2_co_bitmap_merge,
     .co_bitmap_store = qcow2_co_bitmap_store,
+};
+
+const struct driver driver_qcow2 = {
+    .name = "qcow2",
+    .state_size = sizeof(struct qcow2),
+    .write_flags = REQ_WRITE_COMPRESSED | REQ_WRITE_UNCHANGED,
+    .zeroes_flags = REQ_MAY_UNMAP | REQ_NO_FALLBACK,
+    .image = &qcow2_image_ops,
+    .probe = qcow2_probe,
+    .co_open = qcow2_co_open,
+    .co_close = qcow2_co_close,
+    .limits = qcow2_limits,
+    .co_preadv = qcow2_co_preadv,
+    .co_pwritev = qcow2_co_pwritev,
+    .co_pwrite_zeroes = qcow2_co_pwrite_zeroes,
+    .co_pdiscard = qcow2_co_pdiscard,
+    .co_flush_to_os = qcow2_co_flush_to_os,
+    .co_block_status = qcow2_co_block_status,
+    .co_truncate = qcow2_co_truncate,
 };

@@ -535,7 +535,6 @@ nodiscard int co_fn qcow2_co_prepare_writing(struct qcow2 *s, GError **err);
  * fails the node cannot be used any more. */
 nodiscard int co_fn qcow2_co_reload(struct qcow2 *s);
 
-extern const struct image_ops qcow2_image_ops;
 extern const struct image_option qcow2_options[];
 
 /* check.c; see struct image_ops. */

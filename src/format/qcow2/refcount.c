@@ -12,7 +12,8 @@
 
 /* -- The refcount table -------------------------------------------------- */
 
-int64_t refblock_entries(const struct qcow2 *s)
+/* How many clusters an area has. */
+static int64_t area_clusters(const struct qcow2 *s)
 {
     return INT64_C(1) << s->block_bits;
 }
@@ -62,12 +63,12 @@ int64_t refcount_slice_counts(const struct qcow2 *s)
 int co_fn count_ref_co_get(struct qcow2 *s, int64_t cluster,
                            struct count_ref *ret)
 {
-    int64_t i = cluster & (refblock_entries(s) - 1);
+    int64_t i = cluster & (area_clusters(s) - 1);
     int64_t n = refcount_slice_counts(s);
     int64_t block = refblock_offset(s, cluster >> s->block_bits);
 
     if (block == 0) {
-        *ret = (struct count_ref){.index = i, .end = refblock_entries(s)};
+        *ret = (struct count_ref){.index = i, .end = area_clusters(s)};
         return 0;
     }
     if (!is_aligned(block, s->cluster_size) || block < 0 ||
@@ -150,7 +151,7 @@ int co_fn refblock_co_write(struct qcow2 *s, int64_t b, int64_t offset,
         return -ENOMEM;
     }
     for (int64_t c = max_i64(area, first);
-         c < min_i64(area + refblock_entries(s), end); c++) {
+         c < min_i64(area + area_clusters(s), end); c++) {
         qcow2_refcount_store(block, c - area, s->order, 1);
     }
     rc = qcow2_co_write_table(s, offset, block, s->cluster_size); /* yields */

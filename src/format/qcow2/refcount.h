@@ -33,8 +33,6 @@ void count_ref_put(struct count_ref *ref);
 
 /* -- Blocks (refcount.c) ------------------------------------------------- */
 
-/* How many clusters an area has. */
-int64_t refblock_entries(const struct qcow2 *s);
 /* The refcount block of area @b, or 0. */
 int64_t refblock_offset(struct qcow2 *s, int64_t b);
 /* Writes a new refcount block for area @b to @offset.  Clusters from @first to

@@ -247,11 +247,39 @@ static void test_too_large(void)
     g_assert_cmpint(rig_close(node), ==, 0);
 }
 
-static void test_no_place_in_a_data_file(void)
+/* There it lies behind the disk, and a longer disk has nothing of it. */
+static void test_data_file(void)
 {
     struct node *node;
 
-    rig_create("a.qcow2", DISK, "data_file=data.raw");
+    rig_create("a.qcow2", DISK, "data_file=data.raw,cluster_size=4k");
+    node = rig_open("a.qcow2", NULL, NODE_RDWR);
+    g_assert_cmpint(rig_write(node, 0, DISK, 1, 0), ==, 0);
+    g_assert_cmpint(write_state(node, 0, STATE, 2), ==, 0);
+    g_assert_cmpint(write_state(node, STATE, 100, 3), ==, 0);
+    node = reopen(node);
+    expect_state(node, 0, STATE, 2);
+    expect_state(node, STATE, 100, 3);
+    expect_state(node, STATE + 100, 1000, 0);
+    rig_expect(node, 0, DISK, 1);
+    g_assert_cmpint(rig_truncate(node, DISK + 4 * MiB, PREALLOC_METADATA), ==,
+                    0);
+    rig_expect(node, 0, DISK, 1);
+    rig_expect(node, DISK, 4 * MiB, 0);
+    expect_state(node, 0, STATE, 0);
+    g_assert_cmpint(write_state(node, 0, STATE, 4), ==, 0);
+    g_assert_cmpint(rig_truncate(node, DISK, PREALLOC_OFF), ==, 0);
+    rig_expect(node, 0, DISK, 1);
+    expect_state(node, 0, STATE, 0);
+    g_assert_cmpint(rig_close(node), ==, 0);
+    rig_check("a.qcow2");
+}
+
+static void test_no_place_in_a_raw_image(void)
+{
+    struct node *node;
+
+    rig_create("a.qcow2", DISK, "data_file=data.raw,data_file_raw=on");
     node = rig_open("a.qcow2", NULL, NODE_RDWR);
     g_assert_cmpint(write_state(node, 0, STATE, 2), ==, -EOPNOTSUPP);
     g_assert_cmpint(rig_close(node), ==, 0);
@@ -283,7 +311,9 @@ static void add_tests(void)
     g_test_add_func("/qcow2-vm-state/empty-disk", test_empty_disk);
     g_test_add_func("/qcow2-vm-state/backing", test_backing_does_not_show);
     g_test_add_func("/qcow2-vm-state/too-large", test_too_large);
-    g_test_add_func("/qcow2-vm-state/data-file", test_no_place_in_a_data_file);
+    g_test_add_func("/qcow2-vm-state/data-file", test_data_file);
+    g_test_add_func("/qcow2-vm-state/raw-data-file",
+                    test_no_place_in_a_raw_image);
 }
 
 int main(int argc, char **argv)

@@ -158,6 +158,22 @@ static int co_fn give_up_vm_state(struct qcow2 *s, int64_t old, int64_t length)
     return rc;
 }
 
+/* In a data file all behind the disk's end is to be zeroes, so VM state there
+ * is void whatever the length. */
+static int co_fn cut_data_file(struct qcow2 *s, int64_t old)
+{
+    int rc = 0;
+
+    if (!s->external || qcow2_mappable_end(s) <= max_i64(s->vm_state_at, old)) {
+        return 0;
+    }
+    rc = drop_behind(s, old); /* yields */
+    if (rc == 0 && node_length(s->data) > old) {
+        rc = node_co_truncate(s->data, old, PREALLOC_OFF, 0, NULL);
+    }
+    return rc;
+}
+
 /* The bytes behind the old end of the disk that may not be zeroes. */
 static int co_fn zero_gained(struct qcow2 *s, int64_t old, int64_t length)
 {
@@ -198,6 +214,11 @@ static int co_fn grow(struct qcow2 *s, int64_t old, int64_t length,
                          " bytes are too many for clusters of %" PRId64
                          "; create it with a larger cluster_size",
                          node_filename(s->node), length, s->cluster_size);
+    }
+    rc = cut_data_file(s, old); /* yields */
+    if (rc < 0) {
+        return error_set_errno(err, rc, "%s: cannot drop its VM state",
+                               node_filename(s->node));
     }
     rc = resize_data_file(s, length, prealloc, err); /* yields */
     if (rc < 0) {

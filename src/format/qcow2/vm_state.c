@@ -29,11 +29,11 @@ int64_t qcow2_mappable_end(const struct qcow2 *s)
                    s->header.size);
 }
 
-/* Makes an offset in the state one of the guest.  Data files have no room for
- * it: there, what is behind the disk's end is not theirs. */
+/* Makes an offset in the state one of the guest.  A data file that is a raw
+ * image has no room for it: it ends where the disk does. */
 static int find_place(const struct qcow2 *s, int64_t bytes, int64_t *offset)
 {
-    if (s->external) {
+    if (s->data_raw) {
         return -EOPNOTSUPP;
     }
     if (*offset < 0 || *offset > BLOCK_MAX_LENGTH - s->vm_state_at - bytes) {
@@ -81,7 +81,7 @@ int co_fn qcow2_co_vm_state_readv(struct node *node, int64_t offset,
                         : qcow2_co_read(s, offset, dst); /* yields */
 }
 
-/* Makes the L1 table reach guest offset @end. */
+/* Makes the L1 table, and a data file, reach guest offset @end. */
 static int co_fn reach(struct qcow2 *s, int64_t end)
 {
     int64_t entries = qcow2_l1_entries_for(&s->header, end);
@@ -92,6 +92,10 @@ static int co_fn reach(struct qcow2 *s, int64_t end)
     }
     co_mutex_lock(&s->meta); /* yields */
     rc = qcow2_co_grow_l1(s, (uint32_t)entries);
+    end = cluster_up(s, end);
+    if (rc == 0 && s->external && node_length(s->data) < end) {
+        rc = node_co_truncate(s->data, end, PREALLOC_OFF, 0, NULL);
+    }
     co_mutex_unlock(&s->meta);
     return rc;
 }

@@ -259,7 +259,8 @@ static void run_widen(struct fresh_run *r)
         r->to = moves_whole(r, e) ? r->first + (r->n << s->cluster_bits)
                                   : align_up(end, s->sub_size);
     }
-    if (s->external) { /* which ends where the disk ends */
+    /* A data file ends where the disk ends, unless it has VM state as well. */
+    if (s->external && r->offset < node_length(s->node)) {
         r->to = min_i64(r->to, max_i64(end, node_length(s->node)));
     }
 }

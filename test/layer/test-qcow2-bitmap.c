@@ -7,9 +7,12 @@
  * at any time, and qemu-img finds the image consistent and without leaks
  * whenever it is closed.  The seed is printed; --seed=R… repeats one.
  */
+#include <errno.h>
 #include <inttypes.h>
 #include <string.h>
 
+#include "block/driver.h"
+#include "format/blkdebug.h"
 #include "qcow2-bits.h"
 #include "qcow2-rig.h"
 
@@ -301,6 +304,66 @@ static void test_marks(void)
     g_assert_true(is_usable("b"));
 }
 
+/* No data are written before the marks are durable: in one epoch, a crash
+ * could leave those and lose these. */
+static void test_marks_are_durable(void)
+{
+    struct node *node = make_image();
+
+    g_assert_cmpint(rig_close(node), ==, 0);
+    node = rig_open("i.qcow2",
+                    "driver=qcow2,file.driver=blkdebug,"
+                    "file.inject-error.0.event=none,"
+                    "file.inject-error.0.iotype=flush",
+                    NODE_RDWR);
+    g_assert_cmpint(rig_write(node, 0, 512, 'y', 0), ==, -EIO);
+    g_assert_cmpint(rig_close(node), ==, -EIO);
+}
+
+/* The image of make_image(), where the first call of a kind fails. */
+static struct node *open_failing(const char *iotype)
+{
+    g_autofree char *text = g_strdup_printf("driver=qcow2,file.driver=blkdebug,"
+                                            "file.inject-error.0.event=none,"
+                                            "file.inject-error.0.once=on,"
+                                            "file.inject-error.0.iotype=%s",
+                                            iotype);
+
+    g_assert_cmpint(rig_close(make_image()), ==, 0);
+    return rig_open("i.qcow2", text, NODE_RDWR);
+}
+
+/* Marks that could not be written are written before the next data. */
+static void test_marks_are_tried_again(void)
+{
+    struct node *node = open_failing("write");
+
+    g_assert_cmpint(rig_write(node, 0, 512, 'y', 0), ==, -EIO);
+    g_assert_true(is_usable_after_crash());
+    g_assert_cmpint(rig_write(node, 0, 512, 'y', 0), ==, 0);
+    g_assert_false(is_usable_after_crash());
+    g_assert_cmpint(rig_close(node), ==, 0);
+    g_assert_true(is_usable("b"));
+}
+
+/* When they cannot be stored, nothing has changed: what was to be written to
+ * is free, and the next time they are stored. */
+static void test_store_fails_once(gconstpointer iotype)
+{
+    const struct bits_change store = {.verb = BITS_STORE};
+    struct node *node = open_failing(iotype);
+    g_autofree char *message = NULL;
+
+    bits_change(node, (struct bits_change){.verb = BITS_CLEAR, .name = "b"});
+    message = bits_change_error(node, store);
+    bits_change(node, store);
+    g_assert_cmpint(rig_write(node, 256 * KiB, 512 * KiB, 'z', 0), ==, 0);
+    rig_expect(node, 256 * KiB, 512 * KiB, 'z');
+    g_assert_cmpint(rig_close(node), ==, 0);
+    g_assert_true(is_usable("b"));
+    rig_check("i.qcow2");
+}
+
 /* One that does not record is right whatever is written. */
 static void test_disabled(void)
 {
@@ -499,6 +562,7 @@ static void add_tests(void)
         "refcount_bits=1,cluster_size=1k"};
 
     rig_ignore_log(); /* of what is lost */
+    driver_register(&driver_blkdebug);
     for (size_t i = 0; i < G_N_ELEMENTS(kinds); i++) {
         rig_add_row("/qcow2-bitmap/history", kinds[i], kinds[i], test_history);
     }
@@ -515,6 +579,13 @@ static void add_tests(void)
                          test_damaged);
     g_test_add_func("/qcow2-bitmap/other-length", test_other_length);
     g_test_add_func("/qcow2-bitmap/merge-from-other", test_merge_from_other);
+    g_test_add_func("/qcow2-bitmap/marks-are-durable", test_marks_are_durable);
+    g_test_add_func("/qcow2-bitmap/marks-are-tried-again",
+                    test_marks_are_tried_again);
+    g_test_add_data_func("/qcow2-bitmap/store-fails/write", "write",
+                         test_store_fails_once);
+    g_test_add_data_func("/qcow2-bitmap/store-fails/flush", "flush",
+                         test_store_fails_once);
 }
 
 int main(int argc, char **argv)

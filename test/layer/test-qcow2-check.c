@@ -238,6 +238,30 @@ static void test_damage(gconstpointer opaque)
     expect_clean("d.qcow2");
 }
 
+/* A snapshot whose L1 table no file can have. */
+static void test_snapshot_beyond(void)
+{
+    const int64_t table = 0xf0000;
+    struct call c;
+
+    make_image("s.qcow2", NULL);
+    poke("s.qcow2", 60, 1, 4);                    /* one snapshot */
+    poke("s.qcow2", 64, (uint64_t)table, 8);      /* is here */
+    poke("s.qcow2", table, UINT64_C(1) << 63, 8); /* its L1 table */
+    poke("s.qcow2", table + 8, 1, 4);             /* has one entry */
+    poke("s.qcow2", table + 12, 1 << 16 | 1, 4);  /* id, name */
+    poke("s.qcow2", table + 36, 16, 4);           /* extra data: */
+    poke("s.qcow2", table + 48, DISK, 8);         /* size of the disk */
+    poke("s.qcow2", table + 56, '1' << 8 | 's', 2);
+    c = check("s.qcow2", 0);
+    g_assert_no_error(c.err);
+    g_assert_nonnull(strstr(c.lines->str,
+                            "ERROR snapshot 1 (s) l1_offset="
+                            "0x8000000000000000: L1 table is where no file "
+                            "can reach"));
+    g_string_free(c.lines, TRUE);
+}
+
 /* Counts of one bit: a second user of a cluster cannot be counted. */
 static void test_count_overflows(void)
 {
@@ -423,6 +447,7 @@ static void add_tests(void)
                     test_tables_are_counted_at_once);
     g_test_add_func("/qcow2-check/open-gives-up", test_opening_gives_up);
     g_test_add_func("/qcow2-check/numbers", test_clusters_are_counted);
+    g_test_add_func("/qcow2-check/snapshot-beyond", test_snapshot_beyond);
     g_test_add_func("/qcow2-check/count-overflows", test_count_overflows);
 }
 

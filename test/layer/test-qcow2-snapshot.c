@@ -7,10 +7,12 @@
  * on snapshots.  The seed is printed; --seed=R… repeats one.
  */
 #include <errno.h>
+#include <fcntl.h>
 #include <glib/gstdio.h>
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "base/endian.h"
 #include "block/driver.h"
@@ -314,6 +316,71 @@ static void test_list_tells_what_was_taken(void)
     g_assert_cmpint(rig_close(node), ==, 0);
 }
 
+#define TABLE (16 * MiB)
+
+static void put(const char *name, uint64_t offset, const void *buf, size_t n)
+{
+    g_autofree char *path = rig_path(name);
+    int fd = open(path, O_WRONLY | O_CLOEXEC);
+
+    g_assert_cmpint(fd, >=, 0);
+    g_assert_cmpint(pwrite(fd, buf, n, (off_t)offset), ==, (ssize_t)n);
+    g_assert_cmpint(close(fd), ==, 0);
+}
+
+/* An entry with 736 bytes of extra data, an id of 4 and a name of 12 bytes: what
+ * is read at once, 256 KiB, ends within a name. */
+#define ENTRY 792
+
+/* Makes t.qcow2 with a table of @n snapshots of a disk of @disk bytes. */
+static void make_table(uint32_t n, uint64_t disk)
+{
+    uint8_t entry[ENTRY + 1], head[12];
+
+    rig_create("t.qcow2", MiB, "");
+    for (uint32_t i = 0; i < n; i++) {
+        memset(entry, 0, sizeof(entry));
+        store_be16(entry + 12, 4);
+        store_be16(entry + 14, 12);
+        store_be32(entry + 36, 736);
+        store_be64(entry + 48, disk);
+        (void)g_snprintf((char *)entry + 776, 17, "%04us%011u", i, i);
+        put("t.qcow2", TABLE + i * ENTRY, entry, ENTRY);
+    }
+    store_be32(head, n);
+    store_be64(head + 4, TABLE);
+    put("t.qcow2", 60, head, sizeof(head));
+}
+
+/* One that is not read at once. */
+static void test_long_table(void)
+{
+    struct node *node;
+    GArray *list;
+
+    make_table(600, MiB);
+    node = rig_open("t.qcow2", NULL, 0);
+    list = listing(node);
+    g_assert_cmpuint(list->len, ==, 600);
+    for (guint i = 0; i < list->len; i++) {
+        g_autofree char *want = g_strdup_printf("s%011u", i);
+
+        g_assert_cmpstr(g_array_index(list, struct image_snapshot, i).name, ==,
+                        want);
+    }
+    g_array_unref(list);
+    g_assert_cmpint(rig_close(node), ==, 0);
+}
+
+static void test_impossible_size(void)
+{
+    g_autofree char *message = NULL;
+
+    make_table(1, UINT64_C(1) << 63);
+    message = rig_open_error("t.qcow2", NULL, NODE_RDWR);
+    g_assert_nonnull(strstr(message, "impossible size"));
+}
+
 static void test_an_id_goes_before_a_name(void)
 {
     struct node *node;
@@ -392,17 +459,6 @@ static uint64_t be64_at(FILE *f, uint64_t offset)
 }
 
 /* -- Snapshots that do not say how large their disk is -------------------- */
-
-static void put(const char *name, uint64_t offset, const void *buf, size_t n)
-{
-    g_autofree char *path = rig_path(name);
-    FILE *f = g_fopen(path, "r+b");
-
-    g_assert_nonnull(f);
-    g_assert_cmpint(fseek(f, (long)offset, SEEK_SET), ==, 0);
-    g_assert_cmpuint(fwrite(buf, 1, n, f), ==, n);
-    g_assert_cmpint(fclose(f), ==, 0);
-}
 
 static uint64_t table_of(const char *name)
 {
@@ -555,6 +611,8 @@ static void add_tests(void)
     g_test_add_data_func("/qcow2-snapshot/history/lazy", "lazy_refcounts=on",
                          test_history);
     g_test_add_func("/qcow2-snapshot/list", test_list_tells_what_was_taken);
+    g_test_add_func("/qcow2-snapshot/long-table", test_long_table);
+    g_test_add_func("/qcow2-snapshot/impossible-size", test_impossible_size);
     g_test_add_func("/qcow2-snapshot/id-or-name",
                     test_an_id_goes_before_a_name);
     g_test_add_func("/qcow2-snapshot/refused", test_what_cannot_be_is_refused);

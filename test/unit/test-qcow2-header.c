@@ -101,6 +101,49 @@ static void store(uint8_t *p, int width, uint64_t value)
     }
 }
 
+/* An extension may end where the name of the backing file begins, and not one
+ * byte behind. */
+static void test_longest_extension(void)
+{
+    g_autofree uint8_t *buf = g_malloc(CLUSTER);
+    g_autoptr(GError) err = NULL;
+    struct qcow2_header h;
+    uint32_t room;
+
+    make_v3(buf);
+    room = (uint32_t)load_be64(buf + 8) - 120;
+    store_be32(buf + 112, 0x12345678);
+    store_be32(buf + 116, room);
+    g_assert_cmpint(qcow2_header_parse(buf, CLUSTER, "a.qcow2", &h, NULL), ==,
+                    0);
+    g_assert_cmpuint(h.extensions->len, ==, 8 + (room + 7) / 8 * 8);
+    qcow2_header_fini(&h);
+    store_be32(buf + 116, room + 1);
+    g_assert_cmpint(qcow2_header_parse(buf, CLUSTER, "a.qcow2", &h, &err), ==,
+                    -EINVAL);
+    g_assert_nonnull(strstr(err->message, "0x12345678"));
+}
+
+/* Where bitmaps are changes at once with the fields before: in one sector,
+ * however much follows. */
+static void test_bitmaps_come_first(void)
+{
+    g_autofree uint8_t *buf = g_malloc(CLUSTER);
+    g_autofree char *name = g_strnfill(1000, 'd');
+    struct qcow2_header h;
+
+    make_v3(buf);
+    g_assert_cmpint(qcow2_header_parse(buf, CLUSTER, "a.qcow2", &h, NULL), ==,
+                    0);
+    h.data_file = g_strdup(name);
+    h.bitmaps.n = 1;
+    h.bitmaps.directory_bytes = 32;
+    h.bitmaps.directory_offset = 4 * CLUSTER;
+    g_assert_cmpint(qcow2_header_serialise(&h, buf), ==, 0);
+    g_assert_cmphex(load_be32(buf + 112), ==, 0x23852875);
+    qcow2_header_fini(&h);
+}
+
 static void test_field(gconstpointer opaque)
 {
     const struct field_case *c = opaque;
@@ -365,5 +408,7 @@ int main(int argc, char **argv)
     g_test_add_func("/qcow2-header/small-cluster", test_small_cluster);
     g_test_add_func("/qcow2-header/short", test_short);
     g_test_add_func("/qcow2-header/version-2", test_version_2);
+    g_test_add_func("/qcow2-header/longest-extension", test_longest_extension);
+    g_test_add_func("/qcow2-header/bitmaps-first", test_bitmaps_come_first);
     return g_test_run();
 }

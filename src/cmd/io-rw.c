@@ -314,6 +314,30 @@ static bool rw_set_write(struct io_shell *sh, struct rw *rw,
     return io_parse_size(operands[1], &rw->rq.bytes);
 }
 
+static bool co_fn run_read(struct io_shell *sh, const char *verb,
+                           const struct io_opts *o, int n, char **operands)
+{
+    struct rw rw = rw_new(verb, "read", BACKEND_READ, o);
+
+    if (!rw_set_read(sh, &rw, o, n, operands)) {
+        rw_fini(&rw);
+        return false;
+    }
+    return rw_run(sh, &rw); /* yields */
+}
+
+static bool co_fn run_write(struct io_shell *sh, const char *verb,
+                            const struct io_opts *o, int n, char **operands)
+{
+    struct rw rw = rw_new(verb, "wrote", BACKEND_WRITE, o);
+
+    if (!rw_set_write(sh, &rw, o, n, operands)) {
+        rw_fini(&rw);
+        return false;
+    }
+    return rw_run(sh, &rw); /* yields */
+}
+
 /* -- Verbs --------------------------------------------------------------- */
 
 #define ROW(field, letter, help)                    \
@@ -355,13 +379,7 @@ static size_t read_args(struct io_opts *o, struct arg *ret)
 static bool co_fn verb_read(struct io_shell *sh, const struct io_opts *o, int n,
                             char **operands)
 {
-    struct rw rw = rw_new("read", "read", BACKEND_READ, o);
-
-    if (!rw_set_read(sh, &rw, o, n, operands)) {
-        rw_fini(&rw);
-        return false;
-    }
-    return rw_run(sh, &rw); /* yields */
+    return run_read(sh, "read", o, n, operands); /* yields */
 }
 
 static size_t readv_args(struct io_opts *o, struct arg *ret)
@@ -375,13 +393,7 @@ static size_t readv_args(struct io_opts *o, struct arg *ret)
 static bool co_fn verb_readv(struct io_shell *sh, const struct io_opts *o,
                              int n, char **operands)
 {
-    struct rw rw = rw_new("readv", "read", BACKEND_READ, o);
-
-    if (!rw_set_read(sh, &rw, o, n, operands)) {
-        rw_fini(&rw);
-        return false;
-    }
-    return rw_run(sh, &rw); /* yields */
+    return run_read(sh, "readv", o, n, operands); /* yields */
 }
 
 static size_t write_args(struct io_opts *o, struct arg *ret)
@@ -407,13 +419,7 @@ static size_t write_args(struct io_opts *o, struct arg *ret)
 static bool co_fn verb_write(struct io_shell *sh, const struct io_opts *o,
                              int n, char **operands)
 {
-    struct rw rw = rw_new("write", "wrote", BACKEND_WRITE, o);
-
-    if (!rw_set_write(sh, &rw, o, n, operands)) {
-        rw_fini(&rw);
-        return false;
-    }
-    return rw_run(sh, &rw); /* yields */
+    return run_write(sh, "write", o, n, operands); /* yields */
 }
 
 static size_t writev_args(struct io_opts *o, struct arg *ret)
@@ -427,13 +433,7 @@ static size_t writev_args(struct io_opts *o, struct arg *ret)
 static bool co_fn verb_writev(struct io_shell *sh, const struct io_opts *o,
                               int n, char **operands)
 {
-    struct rw rw = rw_new("writev", "wrote", BACKEND_WRITE, o);
-
-    if (!rw_set_write(sh, &rw, o, n, operands)) {
-        rw_fini(&rw);
-        return false;
-    }
-    return rw_run(sh, &rw); /* yields */
+    return run_write(sh, "writev", o, n, operands); /* yields */
 }
 
 static size_t aio_read_args(struct io_opts *o, struct arg *ret)

@@ -117,6 +117,19 @@ static int co_fn growth_write(struct qcow2 *s, const struct growth *g,
     return rc;
 }
 
+/* The table in memory is @table of @n entries from now on. */
+static void reftable_replace(struct qcow2 *s, uint64_t *table, int64_t n,
+                             const struct dirty_map *dirty)
+{
+    pthread_mutex_lock(&s->l1_lock);
+    free(s->reftable);
+    s->reftable = table;
+    s->reftable_n = n;
+    dirty_map_fini(&s->reftable_dirty);
+    s->reftable_dirty = *dirty;
+    pthread_mutex_unlock(&s->l1_lock);
+}
+
 int co_fn reftable_co_grow(struct qcow2 *s, int64_t b)
 {
     int64_t old_offset = s->header.reftable_offset;
@@ -139,13 +152,7 @@ int co_fn reftable_co_grow(struct qcow2 *s, int64_t b)
     co_mutex_lock(&s->writeback);    /* nobody writes the old one; yields */
     rc = growth_write(s, &g, table); /* yields */
     if (rc == 0) {
-        pthread_mutex_lock(&s->l1_lock);
-        free(s->reftable);
-        s->reftable = table;
-        s->reftable_n = g.n;
-        dirty_map_fini(&s->reftable_dirty);
-        s->reftable_dirty = dirty;
-        pthread_mutex_unlock(&s->l1_lock);
+        reftable_replace(s, table, g.n, &dirty);
     } else {
         free(table);
         dirty_map_fini(&dirty);

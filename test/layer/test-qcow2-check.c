@@ -14,6 +14,7 @@
 
 #include "base/endian.h"
 #include "block/driver.h"
+#include "format/blkdebug.h"
 #include "format/qcow2/driver.h"
 #include "format/qcow2/entry.h"
 #include "qcow2-rig.h"
@@ -396,6 +397,29 @@ static void test_tables_are_counted_at_once(void)
                      UINT64_C(0x0001000100010001));
 }
 
+/* When the counts cannot be written at last, the mark stays: who opens the
+ * image next counts again. */
+static void test_mark_stays(void)
+{
+    struct node *node;
+
+    make_image("f.qcow2", "lazy_refcounts=on");
+    node = rig_open("f.qcow2",
+                    "driver=qcow2,file.driver=blkdebug,"
+                    "file.inject-error.0.event=refblock_update_part,"
+                    "file.inject-error.0.iotype=write,"
+                    "file.inject-error.0.once=on",
+                    NODE_RDWR);
+    g_assert_cmpint(rig_write(node, 512 * KiB, 64 * KiB, 9, 0), ==, 0);
+    (void)rig_close(node);
+    g_assert_cmpuint(peek("f.qcow2", INCOMPATIBLE), ==, DIRTY);
+    node = rig_open("f.qcow2", NULL, NODE_RDWR);
+    g_assert_cmpint(rig_close(node), ==, 0);
+    g_assert_cmpuint(peek("f.qcow2", INCOMPATIBLE), ==, 0);
+    expect_data("f.qcow2");
+    expect_clean("f.qcow2");
+}
+
 static void test_opening_gives_up(void)
 {
     g_autofree char *message = NULL;
@@ -434,6 +458,7 @@ static void test_clusters_are_counted(void)
 
 static void add_tests(void)
 {
+    driver_register(&driver_blkdebug);
     for (size_t i = 0; i < G_N_ELEMENTS(damages); i++) {
         rig_add_row("/qcow2-check", damages[i].name, &damages[i], test_damage);
     }
@@ -445,6 +470,7 @@ static void add_tests(void)
                     test_opening_counts_again);
     g_test_add_func("/qcow2-check/lazy-tables",
                     test_tables_are_counted_at_once);
+    g_test_add_func("/qcow2-check/mark-stays", test_mark_stays);
     g_test_add_func("/qcow2-check/open-gives-up", test_opening_gives_up);
     g_test_add_func("/qcow2-check/numbers", test_clusters_are_counted);
     g_test_add_func("/qcow2-check/snapshot-beyond", test_snapshot_beyond);

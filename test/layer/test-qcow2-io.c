@@ -226,6 +226,38 @@ static void test_raw_data_file(void)
     g_assert_cmpint(rig_close(raw), ==, 0);
 }
 
+/* A table that was replaced is forgotten before another one comes to its place:
+ * one that does not say that it is ours alone is replaced at the first write. */
+static void test_table_anew(void)
+{
+    const int64_t table = 32 * KiB; /* what one maps */
+    struct node *node;
+    int64_t l1, old;
+
+    rig_create("a.qcow2", 256 * KiB, "cluster_size=512");
+    node = rig_open("a.qcow2", NULL, NODE_RDWR);
+    g_assert_cmpint(rig_write(node, 0, 512, 1, 0), ==, 0);
+    g_assert_cmpint(rig_close(node), ==, 0);
+    l1 = (int64_t)peek(40);
+    old = (int64_t)(peek(l1) & QCOW2_OFFSET_MASK);
+    g_assert_cmpint(rig_shell(NULL,
+                              "printf '\\0' | dd of=a.qcow2 bs=1 seek=%d "
+                              "conv=notrunc 2>/dev/null",
+                              (int)l1),
+                    ==, 0);
+    node = rig_open("a.qcow2", NULL, NODE_RDWR);
+    rig_expect(node, 0, 512, 1);
+    g_assert_cmpint(rig_write(node, 512, 512, 2, 0), ==, 0);
+    g_assert_cmpint(rig_flush(node), ==, 0);
+    g_assert_cmpint(rig_write(node, table + 1024, 512, 3, 0), ==, 0);
+    rig_expect(node, 0, 512, 1);
+    rig_expect(node, table, 1024, 0);
+    rig_expect(node, table + 1024, 512, 3);
+    g_assert_cmpint(rig_close(node), ==, 0);
+    g_assert_cmphex(peek(l1 + 8) & QCOW2_OFFSET_MASK, ==, old);
+    rig_check("a.qcow2");
+}
+
 /* More clusters at once than are compressed at the same time: those that have
  * to wait get their turn. */
 static void test_compress_many_at_once(void)
@@ -415,6 +447,7 @@ static void add_tests(void)
     g_test_add_func("/qcow2-io/zero-v2-across-backing",
                     test_zero_v2_across_backing);
     g_test_add_func("/qcow2-io/raw-data-file", test_raw_data_file);
+    g_test_add_func("/qcow2-io/table-anew", test_table_anew);
     g_test_add_func("/qcow2-io/compress-many-at-once",
                     test_compress_many_at_once);
 }

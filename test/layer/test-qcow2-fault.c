@@ -10,6 +10,9 @@
  *   - the operation that failed works when it is done again,
  *   - in the end the disk reads as a model says, and the image is consistent.
  *
+ * What an operation that failed has left in the file does not show around what
+ * others write later.
+ *
  * Several users at once, for whom calls fail now and then, do again what failed
  * until it works; in the end it is the same.
  */
@@ -515,6 +518,64 @@ static void test_kind(gconstpointer opaque)
     g_assert_cmpint(runs, >, 50 / stride);
 }
 
+/* -- What is left -------------------------------------------------------- */
+
+#define LEFT_FROM MiB
+#define LEFT_END  (MiB + 128 * KiB)
+
+static const struct left {
+    const char *name;
+    int64_t before; /* so much was written */
+    struct step step;
+} lefts[] = {
+    {"block", 20 * KiB, {WRITE, 32 * KiB, 20 * KiB}},
+    {"snapshot", 20 * KiB, {.what = TAKE}},
+};
+
+/* Something that writes tables at the end of the file fails at call @left, and
+ * is not done again; then each cluster gets a byte.  Returns whether a call has
+ * failed. */
+static bool fail_and_go_on(const struct left *l, int left)
+{
+    struct node *node;
+    bool over;
+    int rc;
+
+    fault.left = -1;
+    rig_create("work", 4 * MiB, "cluster_size=512,refcount_bits=64");
+    node = open_work();
+    g_assert_cmpint(rig_write(node, 2 * MiB, l->before, 1, 0), ==, 0);
+    fault.read = false;
+    fault.left = left;
+    rc = do_step(node, &l->step, 2);
+    g_assert_true(rc == 0 || (rc == fault.rc && fault.left < 0));
+    (void)(rc && is_lost(&l->step, &node));
+    over = fault.left >= 0;
+    fault.left = -1;
+    for (int64_t at = LEFT_FROM; at < LEFT_END; at += 512) {
+        g_assert_cmpint(rig_write(node, at, 1, 3, 0), ==, 0);
+    }
+    for (int64_t at = LEFT_FROM; at < LEFT_END; at += 512) {
+        rig_expect(node, at, 1, 3);
+        rig_expect(node, at + 1, 511, 0);
+    }
+    g_assert_cmpint(rig_close(node), ==, 0);
+    check("work", true);
+    return !over;
+}
+
+static void test_left(gconstpointer opaque)
+{
+    int n = 0;
+
+    fault.when = AFTER;
+    fault.rc = -EIO;
+    while (fail_and_go_on(opaque, n)) {
+        n++;
+    }
+    g_assert_cmpint(n, >, 3);
+}
+
 /* -- Several at once ----------------------------------------------------- */
 
 #define USERS      8
@@ -638,6 +699,12 @@ static void add_tests(void)
     register_faulty();
     for (size_t i = 0; i < G_N_ELEMENTS(kinds); i++) {
         rig_add_row("/qcow2-fault", kinds[i].name, &kinds[i], test_kind);
+    }
+    for (size_t i = 0; i < G_N_ELEMENTS(lefts); i++) {
+        g_autofree char *name =
+            g_strconcat("/qcow2-fault/left/", lefts[i].name, NULL);
+
+        g_test_add_data_func(name, &lefts[i], test_left);
     }
     for (size_t i = 0; i < G_N_ELEMENTS(crowds); i++) {
         rig_add_row("/qcow2-fault", crowds[i].name, &crowds[i], test_crowd);

@@ -421,6 +421,27 @@ static void test_what_cannot_be_is_refused(void)
     g_assert_cmpint(rig_close(node), ==, 0);
 }
 
+/* A snapshot that could not be has written tables at the end of the file.  They
+ * do not show around what is written there next. */
+static void test_refused_leaves_nothing(void)
+{
+    struct node *node;
+
+    rig_create("n.qcow2", MiB, "refcount_bits=1,cluster_size=512");
+    node = rig_open("n.qcow2", NULL, NODE_RDWR);
+    g_assert_cmpint(rig_write(node, 0, 64 * KiB, 1, 0), ==, 0);
+    change_fails(node, create_fn(), "s", "refcount_bits");
+    for (int64_t at = 64 * KiB; at < 192 * KiB; at += 512) {
+        g_assert_cmpint(rig_write(node, at, 1, 2, 0), ==, 0);
+    }
+    for (int64_t at = 64 * KiB; at < 192 * KiB; at += 512) {
+        rig_expect(node, at, 1, 2);
+        rig_expect(node, at + 1, 511, 0);
+    }
+    g_assert_cmpint(rig_close(node), ==, 0);
+    rig_check("n.qcow2");
+}
+
 /* Something else may have stored the state of a machine behind the disk. */
 static void test_machine_state_stays(void)
 {
@@ -616,6 +637,8 @@ static void add_tests(void)
     g_test_add_func("/qcow2-snapshot/id-or-name",
                     test_an_id_goes_before_a_name);
     g_test_add_func("/qcow2-snapshot/refused", test_what_cannot_be_is_refused);
+    g_test_add_func("/qcow2-snapshot/refused-leaves-nothing",
+                    test_refused_leaves_nothing);
     g_test_add_func("/qcow2-snapshot/sizes", test_sizes);
     g_test_add_func("/qcow2-snapshot/guarded", test_tables_are_guarded);
     g_test_add_func("/qcow2-snapshot/machine-state", test_machine_state_stays);

@@ -60,10 +60,9 @@ static int check_reach(const struct qcow2 *s, int64_t end)
     return end > QCOW2_MAX_OFFSET >> s->cluster_bits ? -EFBIG : 0;
 }
 
-/* Clusters [@first, @first + @n) are to be used. */
-static void note_use(struct qcow2 *s, int64_t first, int64_t n)
+void qcow2_note_use(struct qcow2 *s, int64_t offset, int64_t bytes)
 {
-    s->used_end = max_i64(s->used_end, (first + n) << s->cluster_bits);
+    s->used_end = max_i64(s->used_end, offset + bytes);
 }
 
 /* Makes a block for the area of @c, which has none, behind the up to @want
@@ -167,7 +166,7 @@ int64_t co_fn qcow2_co_alloc(struct qcow2 *s, int64_t want, int64_t *ret_offset,
         return n;
     }
     s->free_hint = c + n;
-    note_use(s, c, n);
+    qcow2_note_use(s, c << s->cluster_bits, n << s->cluster_bits);
     if (ret_fresh) {
         *ret_fresh = c << s->cluster_bits >= never_used && s->fresh_is_zero;
     }
@@ -188,7 +187,7 @@ int64_t co_fn qcow2_co_alloc_at(struct qcow2 *s, int64_t offset, int64_t want)
     }
     rc = rc ? rc : (int)min_i64(more, 0);
     if (rc == 0) {
-        note_use(s, c, n);
+        qcow2_note_use(s, c << s->cluster_bits, n << s->cluster_bits);
         rc = qcow2_co_guard_new(s, offset, n << s->cluster_bits, 0);
     }
     if (rc < 0) {
@@ -316,7 +315,7 @@ int co_fn qcow2_co_alloc_run(struct qcow2 *s, int64_t clusters,
         return rc;
     }
     s->free_hint = s->free_hint == first ? first + clusters : s->free_hint;
-    note_use(s, first, clusters);
+    qcow2_note_use(s, first << s->cluster_bits, clusters << s->cluster_bits);
     *ret_offset = first << s->cluster_bits;
     return qcow2_co_guard_new(s, *ret_offset, clusters << s->cluster_bits, 0);
 }

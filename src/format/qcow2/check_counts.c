@@ -326,6 +326,7 @@ static int co_fn take_unused(void *opaque, int64_t clusters,
     }
     c->unused = clusters == 1 ? first + 1 : c->unused;
     *ret_offset = first << s->cluster_bits;
+    qcow2_note_use(s, *ret_offset, n << s->cluster_bits);
     return rc ? rc : qcow2_co_reach(s, *ret_offset + (n << s->cluster_bits));
 }
 

@@ -169,7 +169,7 @@ struct qcow2 {
     struct qcow2_header header;    /* as on disk */
     struct qcow2_bitmaps *bitmaps; /* NULL: not loaded; see bitmaps.h */
     int64_t free_hint;             /* no cluster below is free */
-    int64_t used_end;              /* clusters from here on were never used */
+    int64_t used_end;              /* from here on nothing was ever written */
     bool fresh_is_zero;            /* and those read as zeroes */
     int64_t reached;               /* what the file was last made to reach */
     int64_t packed_next; /* where compressed data go next; 0: nowhere */
@@ -332,6 +332,9 @@ nodiscard int co_fn qcow2_co_alloc_run(struct qcow2 *s, int64_t clusters,
  * returns how many, which may be 0. */
 nodiscard int64_t co_fn qcow2_co_alloc_at(struct qcow2 *s, int64_t offset,
                                           int64_t want);
+/* Host bytes [@offset, @offset + @bytes) are going to be written, whatever
+ * becomes of that: they are not fresh any more. */
+void qcow2_note_use(struct qcow2 *s, int64_t offset, int64_t bytes);
 /* Gives back clusters no table ever referred to, at once.  A failure leaks
  * them, which is why there is nothing to return. */
 void co_fn qcow2_co_unalloc(struct qcow2 *s, int64_t offset, int64_t clusters);

@@ -244,6 +244,7 @@ int co_fn refblock_co_add(struct qcow2 *s, int64_t b, int64_t offset)
         rc = qcow2_co_reach(s, offset + s->cluster_size); /* yields */
     }
     if (rc == 0) {
+        qcow2_note_use(s, offset, s->cluster_size);
         node_event(s->file, EVENT_REFBLOCK_ALLOC_WRITE);
         rc = refblock_co_write(s, b, offset, cluster, cluster + 1); /* yields */
     }
@@ -254,7 +255,6 @@ int co_fn refblock_co_add(struct qcow2 *s, int64_t b, int64_t offset)
         guard_remove(s->guard, offset, s->cluster_size);
         return rc;
     }
-    s->used_end = max_i64(s->used_end, offset + s->cluster_size);
     reftable_set(s, b, offset);
     return 0;
 }

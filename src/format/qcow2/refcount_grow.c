@@ -95,6 +95,7 @@ static int co_fn growth_write(struct qcow2 *s, const struct growth *g,
     int64_t blocks_bytes = g->blocks << s->cluster_bits;
     int rc = blocks_sync(s); /* yields */
 
+    qcow2_note_use(s, first, table_bytes + blocks_bytes);
     rc = rc ? rc : qcow2_co_reach(s, first + table_bytes + blocks_bytes);
     memcpy(table, s->reftable, (size_t)s->reftable_n * 8);
     for (int64_t i = 0; i < g->blocks && rc == 0; i++) {
@@ -159,9 +160,6 @@ int co_fn reftable_co_grow(struct qcow2 *s, int64_t b)
     }
     co_mutex_unlock(&s->writeback);
     if (rc == 0) {
-        s->used_end =
-            max_i64(s->used_end, (g.first + g.table_clusters + g.blocks)
-                                     << s->cluster_bits);
         guard_remove(s->guard, old_offset, old_clusters << s->cluster_bits);
         qcow2_co_unalloc(s, old_offset, old_clusters); /* yields */
     }

@@ -271,6 +271,7 @@ static int drop_old_structure(struct shadow *sh)
 
 static void co_fn shadow_end(struct shadow *sh)
 {
+    qcow2_note_use(sh->s, 0, sh->end);
     counts_free(sh->delta);
     g_array_unref(sh->freed);
     co_mutex_unlock(&sh->s->meta);
@@ -390,7 +391,6 @@ int co_fn shadow_co_commit(struct shadow *sh)
     }
     rc = rc ? rc : qcow2_co_switch_header(s, &sh->header); /* yields */
     if (rc == 0) {
-        s->used_end = max_i64(s->used_end, sh->end);
         rc = qcow2_co_reload(s); /* yields */
         discard_freed(sh);       /* yields */
     }

@@ -39,10 +39,11 @@ void convert_fail(struct convert *c, enum convert_step step, int64_t offset,
 
 void convert_progress(struct convert *c, int64_t bytes)
 {
-    int64_t done = atomic_fetch_add(&c->done, bytes) + bytes;
-
+    /* Counted under the lock, lest a smaller number is told after a larger
+     * one. */
     pthread_mutex_lock(&c->lock);
-    tool_progress(c->rq->watch, done, c->work);
+    tool_progress(c->rq->watch, atomic_fetch_add(&c->done, bytes) + bytes,
+                  c->work);
     pthread_mutex_unlock(&c->lock);
 }
 

@@ -165,5 +165,10 @@ img convert -p long slow >progress.out
 is '-p begins with 0 %' "$(head -n 1 progress.out)" '    (0.00/100%)'
 ok 'and ends with 100 %' grep -q '^    (100.00/100%)$' progress.out
 is 'one per line' "$(grep -vc '^    ([0-9.]*/100%)$' progress.out)" 1
+for _ in 1 2 3 4 5; do
+    img convert -p -W -m 16 long slow
+done | sed 's/[^0-9.]*//; s,/.*,,' >progress.out
+is 'it never goes back' "$(awk '$1 == "" { last = 0; next }
+    $1 < last { print } { last = $1 }' progress.out)" ''
 is '-q is stronger' "$(img convert -p -q long slow)" ''
 done_testing

@@ -8,11 +8,15 @@
  * whenever it is closed.  The seed is printed; --seed=R… repeats one.
  */
 #include <errno.h>
+#include <fcntl.h>
 #include <inttypes.h>
 #include <string.h>
+#include <unistd.h>
 
+#include "base/endian.h"
 #include "block/driver.h"
 #include "format/blkdebug.h"
+#include "format/qcow2/bitmap_dir.h"
 #include "qcow2-bits.h"
 #include "qcow2-rig.h"
 
@@ -498,6 +502,49 @@ static void test_damaged(gconstpointer entry)
     }
 }
 
+static void access_image(int64_t offset, void *buf, size_t n, bool write)
+{
+    g_autofree char *path = rig_path("i.qcow2");
+    int fd = open(path, O_RDWR | O_CLOEXEC);
+
+    g_assert_cmpint(fd, >=, 0);
+    g_assert_cmpint(write ? pwrite(fd, buf, n, offset)
+                          : pread(fd, buf, n, offset),
+                    ==, (ssize_t)n);
+    g_assert_cmpint(close(fd), ==, 0);
+}
+
+/* One with extra data that nobody knows, which may not be used: what is written
+ * is not recorded in it, and it says so for ever. */
+static void test_unknown_extra(void)
+{
+    struct node *node = make_image();
+    uint8_t head[144], entry[40] = {0};
+    int64_t directory;
+
+    g_assert_cmpint(rig_close(node), ==, 0);
+    access_image(0, head, sizeof(head), false);
+    g_assert_cmphex(load_be32(head + 112), ==, 0x23852875); /* bitmaps */
+    directory = (int64_t)load_be64(head + 136);
+    access_image(directory, entry, 24, false);
+    store_be32(entry + 20, 8); /* bytes of extra data, before the name */
+    entry[32] = 'b';
+    access_image(directory, entry, sizeof(entry), true);
+    store_be64(head + 128, sizeof(entry));
+    access_image(0, head, sizeof(head), true);
+
+    g_assert_false(is_usable("b"));
+    node = open_rdwr();
+    g_assert_cmpint(rig_write(node, 0, 512, 'y', 0), ==, 0);
+    g_assert_cmpint(rig_close(node), ==, 0);
+    access_image(0, head, sizeof(head), false);
+    directory = (int64_t)load_be64(head + 136);
+    access_image(directory, entry, sizeof(entry), false);
+    g_assert_cmphex(load_be32(entry + 12), ==,
+                    QCOW2_BITMAP_AUTO | QCOW2_BITMAP_IN_USE);
+    g_assert_cmpuint(load_be32(entry + 20), ==, 8);
+}
+
 /* A disk of another length than its bitmap: who changed that did not keep the
  * bitmap.  It is not used, and what is written is there. */
 static void test_other_length(void)
@@ -577,6 +624,7 @@ static void add_tests(void)
                          test_damaged);
     g_test_add_data_func("/qcow2-bitmap/damaged/reserved", "0000000000000002",
                          test_damaged);
+    g_test_add_func("/qcow2-bitmap/unknown-extra", test_unknown_extra);
     g_test_add_func("/qcow2-bitmap/other-length", test_other_length);
     g_test_add_func("/qcow2-bitmap/merge-from-other", test_merge_from_other);
     g_test_add_func("/qcow2-bitmap/marks-are-durable", test_marks_are_durable);

@@ -178,6 +178,7 @@ static int co_fn luks_disk_co_truncate(struct node *node, int64_t length,
                                        unsigned flags, GError **err)
 {
     const struct luks_disk *d = node_state(node);
+    int64_t file_was = node_length(node_file(node));
     int64_t old = node_length(node);
     int rc;
 
@@ -196,6 +197,9 @@ static int co_fn luks_disk_co_truncate(struct node *node, int64_t length,
         rc = fill_with_zeroes(node, old, length); /* yields */
     }
     if (rc < 0) {
+        /* Or the disk would be longer, with noise, when it is opened next. */
+        (void)!node_co_truncate(node_file(node), file_was, PREALLOC_OFF, 0,
+                                NULL); /* yields */
         return error_set_errno(err, rc, "%s: cannot write zeroes",
                                node_filename(node));
     }

@@ -254,6 +254,28 @@ static void test_zeroes_and_growth(void)
     close_node(node);
 }
 
+/* A disk that cannot be made longer stays as it was, in the file, too. */
+static void test_growth_fails(void)
+{
+    struct node *node = open_good();
+    struct mem *m = mem_of(node);
+    struct job grow =
+        job(TRUNCATE, node, SIZE + 4096, .flags = TRUNCATE_ZERO_NEW);
+    int64_t was = m->size;
+
+    m->hold = true;
+    job_start(&grow);
+    mem_complete(m, 0); /* the file is longer */
+    g_assert_cmpint(m->size, >, was);
+    mem_fail(m, 0, -ENOSPC); /* but cannot be written to */
+    mem_complete_all(m);
+    g_assert_cmpint(job_finish(&grow), ==, -ENOSPC);
+    g_assert_cmpint(m->size, ==, was);
+    g_assert_cmpint(node_length(node), ==, SIZE);
+    m->hold = false;
+    close_node(node);
+}
+
 static void test_errors_pass(void)
 {
     struct node *node = open_good();
@@ -381,6 +403,7 @@ int main(int argc, char **argv)
     g_test_add_func("/luks/odd-pieces", test_odd_pieces);
     g_test_add_func("/luks/two-in-one-sector", test_one_sector);
     g_test_add_func("/luks/zeroes-and-growth", test_zeroes_and_growth);
+    g_test_add_func("/luks/growth-fails", test_growth_fails);
     g_test_add_func("/luks/errors-pass", test_errors_pass);
     g_test_add_func("/luks/cut-short", test_cut_short);
     g_test_add_func("/luks/pieces", test_pieces);

@@ -377,6 +377,33 @@ static void test_opening_counts_again(void)
     expect_clean("o.qcow2");
 }
 
+/* Room for new counts is only behind all that is in use, as after a crash that
+ * came before new refcount blocks were written. */
+static void make_uncounted(const char *name)
+{
+    g_autofree char *path = rig_path(name);
+
+    make_image(name, "lazy_refcounts=on");
+    g_assert_cmpint(truncate(path, DATA + 3 * 64 * KiB), ==, 0);
+    poke(name, INCOMPATIBLE, DIRTY, 8);
+    poke(name, REFTABLE, 0, 8);
+    poke(name, L2 + 3 * 8, QCOW2_COPIED | REFBLOCK, 8);
+}
+
+/* The file is not cut before counts that were made anew at its end. */
+static void test_new_counts_stay(void)
+{
+    struct node *node;
+
+    make_uncounted("s.qcow2");
+    node = rig_open("s.qcow2", NULL, NODE_RDWR);
+    g_assert_cmpint(rig_write(node, 512 * KiB, 64 * KiB, 9, 0), ==, 0);
+    g_assert_cmpint(rig_close(node), ==, 0);
+    expect_data("s.qcow2");
+    expect_clean("s.qcow2");
+    rig_check("s.qcow2");
+}
+
 /* While an image is being written lazily: what a crash would leave. */
 static void test_tables_are_counted_at_once(void)
 {
@@ -468,6 +495,7 @@ static void add_tests(void)
     g_test_add_func("/qcow2-check/marks", test_marks_go_when_all_is_well);
     g_test_add_func("/qcow2-check/open-counts-again",
                     test_opening_counts_again);
+    g_test_add_func("/qcow2-check/new-counts-stay", test_new_counts_stay);
     g_test_add_func("/qcow2-check/lazy-tables",
                     test_tables_are_counted_at_once);
     g_test_add_func("/qcow2-check/mark-stays", test_mark_stays);

@@ -2,7 +2,6 @@
 /*
  * What a request does once it runs: checks, then the root node.
  */
-#include <assert.h>
 #include <errno.h>
 #include <inttypes.h>
 #include <stdlib.h>

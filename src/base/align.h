@@ -70,7 +70,8 @@ static inline int64_t min_non_zero(int64_t a, int64_t b)
     return min_i64(a, b);
 }
 
-/* Does [@offset, @offset + @bytes) lie within [0, @size)?  Any input is fine. */
+/* Does [@offset, @offset + @bytes) lie within [0, @size)?  Any input is
+ * fine. */
 static inline bool range_ok(int64_t offset, int64_t bytes, int64_t size)
 {
     return offset >= 0 && bytes >= 0 && offset <= size &&

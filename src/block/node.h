@@ -43,10 +43,10 @@ struct node *co_fn node_co_open(struct options *opts, unsigned flags,
                                 GError **err);
 
 /*
- * Opens @filename, a path or json:{options}: "driver" in @opts (NULL: none) or else a probe of its
- * first bytes decides the format, and file or host_device the leaf.  A format
- * that was probed as raw is remembered: node_probed_raw().  Consumes
- * @opts.
+ * Opens @filename, a path or json:{options}: "driver" in @opts (NULL: none), or
+ * else a probe of its first bytes, decides the format, and file or host_device
+ * the leaf.  A format that was probed as raw is remembered: node_probed_raw().
+ * Consumes @opts.
  */
 struct node *co_fn node_co_open_file(const char *filename, struct options *opts,
                                      unsigned flags, GError **err);
@@ -155,8 +155,9 @@ nodiscard int co_fn node_co_flush(struct node *node);
 
 /*
  * What the bytes at @offset are, and how far that holds (at most @bytes; 0,
- * with BLOCK_EOF, only at and past the end).  This node only; node_co_status_above() follows the backing chain down to,
- * and without, @base (NULL: all of it) and sets *@depth (may be NULL).
+ * with BLOCK_EOF, only at and past the end).  This node only;
+ * node_co_status_above() follows the backing chain down to, and without, @base
+ * (NULL: all of it) and sets *@depth (may be NULL).
  */
 nodiscard int co_fn node_co_block_status(struct node *node, bool precise,
                                          int64_t offset, int64_t bytes,

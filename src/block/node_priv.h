@@ -246,7 +246,8 @@ void limits_refresh(struct node *node);
 nodiscard int write_check(const struct node *node, int64_t offset,
                           int64_t bytes);
 /* Registers @req with the range that a write of these bytes must have to
- * itself, and checks again what the wait may have changed.  0, -EBUSY, -EIO (write.c). */
+ * itself, and checks again what the wait may have changed.  0, -EBUSY, -EIO
+ * (write.c). */
 nodiscard int co_fn write_begin(struct tracked *req, int64_t offset,
                                 int64_t bytes, unsigned flags);
 /* Writes any range from any memory, inside a request that write_begin() let

@@ -5,7 +5,6 @@
  * Exit status: 0 all is well (now), 1 the check itself failed, 2 the image is
  * corrupt, 3 it has leaks, 63 its format cannot be checked.
  */
-#include <errno.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <string.h>

@@ -7,7 +7,6 @@
  */
 #include "cmd/img-convert.h"
 
-#include <errno.h>
 #include <inttypes.h>
 #include <string.h>
 

@@ -3,7 +3,6 @@
  * img-create: `create`, a new image.
  */
 #include <stdio.h>
-#include <string.h>
 
 #include "block/driver.h"
 #include "block/image.h"

@@ -2,7 +2,6 @@
 /*
  * img-dd: `dd`, blocks of an image into a new one.
  */
-#include <errno.h>
 #include <inttypes.h>
 #include <string.h>
 #include <sys/stat.h>

@@ -2,7 +2,6 @@
 /*
  * img-resize: `resize`, a larger or smaller image.
  */
-#include <errno.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <string.h>

@@ -105,7 +105,8 @@ int img_fail(GError *err);
 /* Prints a warning on stderr. */
 void img_warn(const char *format, ...) G_GNUC_PRINTF(1, 2);
 
-/* Refuses what @c cannot be and adds the secrets that were given.  -1 to go on, else the exit status. */
+/* Refuses what @c cannot be and adds the secrets that were given.  -1 to go on,
+ * else the exit status. */
 int img_check_common(const struct img_common *c);
 /* Reads --output: *@json.  -1, or the exit status. */
 int img_parse_output(const char *text, bool *json);

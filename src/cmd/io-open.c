@@ -2,7 +2,6 @@
 /*
  * io-open: the verbs of `io` that are about the image as a whole.
  */
-#include <errno.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <string.h>

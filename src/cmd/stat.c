@@ -5,12 +5,9 @@
  * They come from the daemon's control socket, which works for every kind of
  * mount; where it is out of reach, from .coblk/stats.json in the mount.
  */
-#include <errno.h>
-#include <fcntl.h>
 #include <inttypes.h>
 #include <stdbool.h>
 #include <stdio.h>
-#include <string.h>
 #include <time.h>
 #include <unistd.h>
 

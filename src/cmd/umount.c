@@ -5,7 +5,6 @@
  */
 #include <errno.h>
 #include <stdbool.h>
-#include <string.h>
 #include <sys/statfs.h>
 #include <unistd.h>
 

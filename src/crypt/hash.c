@@ -7,7 +7,6 @@
 #include <nettle/hmac.h>
 #include <nettle/nettle-meta.h>
 #include <nettle/pbkdf2.h>
-#include <string.h>
 #include <time.h>
 
 const char *const hash_names[] = {"sha1",   "sha224",    "sha256", "sha384",

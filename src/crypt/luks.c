@@ -2,7 +2,6 @@
 
 #include "crypt/luks.h"
 
-#include <assert.h>
 #include <errno.h>
 #include <nettle/memops.h>
 #include <string.h>

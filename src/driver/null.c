@@ -7,7 +7,6 @@
 #include <time.h>
 
 #include "base/align.h"
-#include "base/error.h"
 #include "block/node.h"
 #include "driver/driver_list.h"
 #include "loop/sync.h"

@@ -170,7 +170,8 @@ static int open_explain_busy(const struct open_request *rq, dev_t dev,
         user && g_str_has_prefix(user, "mounted") ? "unmount it" : "free it");
 }
 
-/* The kernel opens a write-protected device for writing and fails the writes. */
+/* The kernel opens a write-protected device for writing, and fails the
+ * writes. */
 static int open_check_writable(const struct open_request *rq, int fd,
                                const struct stat *st)
 {

@@ -8,7 +8,6 @@
 #include <stdbool.h>
 #include <string.h>
 
-#include "base/align.h"
 #include "base/log.h"
 #include "loop/loop.h"
 

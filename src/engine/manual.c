@@ -6,7 +6,6 @@
 #include <errno.h>
 #include <stdlib.h>
 
-#include "base/align.h"
 #include "engine/perform.h"
 #include "loop/loop.h"
 

@@ -11,8 +11,8 @@
  *                  none), sector=N (only requests that touch it), once=on
  *                  (only one of them), immediately=on (fail without yielding),
  *                  state=N (only in this state)
- *   set-state      the event changes the state to new_state=N; state=N as above.
- *                  The state is 1 at first, and a change counts from the next
+ *   set-state      the event changes the state to new_state=N; state=N as
+ *                  above.  The state is 1 at first, and a change counts from the next
  *                  event on.
  *
  * An inject-error rule for the event "none" holds from the beginning.  Rules

@@ -7,7 +7,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "base/align.h"
 #include "base/error.h"
 #include "block/driver.h"
 #include "block/node.h"

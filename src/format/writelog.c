@@ -16,7 +16,6 @@
 #include <errno.h>
 #include <stdatomic.h>
 #include <stdlib.h>
-#include <string.h>
 
 #include "base/align.h"
 #include "base/endian.h"

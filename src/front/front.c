@@ -8,7 +8,6 @@
 #include <linux/fuse.h>
 #include <poll.h>
 #include <stdlib.h>
-#include <string.h>
 #include <unistd.h>
 
 #include "base/error.h"

@@ -152,7 +152,8 @@ void slot_touched(struct slot *s, size_t bytes);
 void slots_init(struct worker *w);
 void slots_fini(struct worker *w);
 
-/* -- reply.c: each answers and gives the slot back.  @rc: negative errno or 0. */
+/* -- reply.c -------------------------------------------------------------- */
+/* Each answers and gives the slot back.  @rc: negative errno or 0. */
 extern _Thread_local struct slot *slot_in_process;
 extern _Thread_local struct slot *slot_in_reply;
 void reply_err(struct slot *s, int rc);

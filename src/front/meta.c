@@ -9,7 +9,6 @@
 #include <string.h>
 
 #include "base/align.h"
-#include "base/log.h"
 #include "front/front_priv.h"
 
 static struct view *view_of(const struct slot *s)

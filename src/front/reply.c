@@ -9,7 +9,6 @@
  */
 #include <errno.h>
 #include <linux/fuse.h>
-#include <string.h>
 #include <sys/stat.h>
 #include <sys/statvfs.h>
 

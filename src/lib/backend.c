@@ -1,9 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "backend/backend.h"
 
-#include <assert.h>
 #include <coblk/backend.h>
-#include <errno.h>
 
 #include "base/error.h"
 #include "base/options.h"

@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 #include "loop/iothread.h"
 
-#include <errno.h>
 #include <glib.h>
 #include <pthread.h>
 #include <signal.h>

@@ -96,8 +96,8 @@ struct part_table {
  * there or is empty is left out, and overlapping entries are all kept.
  *
  * On success *@ret is to be freed with part_table_free(); on failure it is
- * untouched.  A read error of the first sector is returned; further on it counts
- * as damage of what could not be read.
+ * untouched.  A read error of the first sector is returned; further on it
+ * counts as damage of what could not be read.
  *
  * Returns 0, -ENOMEM, or what @src->read returned.
  */

@@ -2,12 +2,9 @@
 
 #include "tool/convert.h"
 
-#include <assert.h>
 #include <errno.h>
-#include <string.h>
 
 #include "base/align.h"
-#include "base/iov.h"
 #include "block/node.h"
 #include "loop/loop.h"
 #include "tool/convert_priv.h"

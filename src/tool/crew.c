@@ -3,7 +3,6 @@
 #include "tool/crew.h"
 
 #include <assert.h>
-#include <errno.h>
 #include <glib.h>
 #include <stdbool.h>
 

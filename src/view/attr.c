@@ -4,7 +4,6 @@
  * and times that somebody sets are kept in memory, for this mount.
  */
 #include <errno.h>
-#include <string.h>
 #include <sys/stat.h>
 
 #include "view/view_priv.h"

@@ -4,7 +4,6 @@
  * view.h.
  */
 #include <errno.h>
-#include <string.h>
 
 #include "view/view_priv.h"
 

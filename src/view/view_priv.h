@@ -228,7 +228,8 @@ void log_new_warnings(char *const *lines, size_t n, char *const *old,
 
 /* Brings what partitions hold, and the links to them, up to date. */
 void co_fn links_co_settle(struct view *v);
-/* Makes the links follow from the table and the identities.  Both locks held. */
+/* Makes the links follow from the table and the identities.  Both locks
+ * held. */
 void links_rebuild(struct view *v);
 /* What @d holds may have changed: so may the links to it.  Lock held. */
 void links_forget(struct data *d);

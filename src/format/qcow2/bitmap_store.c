@@ -144,7 +144,8 @@ static int co_fn store_bitmap(struct storing *st, struct qcow2_bitmap *b,
     return rc;
 }
 
-/* Gives the bitmaps the places in st->tables, and these those of the bitmaps. */
+/* Gives the bitmaps the places in st->tables, and these those of the
+ * bitmaps. */
 static void swap_tables(struct storing *st)
 {
     GPtrArray *list = st->s->bitmaps->list;

@@ -3,7 +3,6 @@
  * change: another backing file, or no data of its own.
  */
 #include <errno.h>
-#include <stdlib.h>
 #include <string.h>
 
 #include "base/error.h"

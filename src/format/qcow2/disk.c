@@ -155,8 +155,8 @@ static int co_fn write_header(struct qcow2 *s, const struct qcow2_header *h)
     return rc;
 }
 
-/* Writes s->header, durable, so that a crash leaves it or the one before, if need
- * be in steps. */
+/* Writes s->header, durable, so that a crash leaves it or the one before; if
+ * need be in steps. */
 static int co_fn write_current(struct qcow2 *s)
 {
     struct qcow2_header h = s->header;

@@ -11,7 +11,6 @@
  * Such a reader can only be one of compressed data: all others read bytes that
  * are being overwritten at the same time.  It is waited for.
  */
-#include <errno.h>
 #include <stdlib.h>
 
 #include "format/qcow2/qcow2.h"

@@ -13,7 +13,6 @@
  * holds some already; each of those that touch a cluster counts as one
  * reference to it.
  */
-#include <assert.h>
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>

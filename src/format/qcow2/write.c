@@ -16,7 +16,6 @@
  * Only when that is on disk do the L2 entries change.  Head and tail are left
  * out where they are zeroes and the place was never written before.
  */
-#include <assert.h>
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>

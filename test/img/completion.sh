@@ -6,8 +6,8 @@
 
 # As in a shell that somebody types at.
 COMP_WORDBREAKS=$' \t\n"\'><=;|&(:'
-# shellcheck source=../../completion/coblk.bash
-. "$here/../../completion/coblk.bash"
+# shellcheck source=../../src/cmd/coblk.bash
+. "$here/../../src/cmd/coblk.bash"
 ln -s "$COBLK" "$tmp/bin/coblk"
 truncate -s 1M image
 img create -q -f qcow2 image.qcow2 1M

@@ -317,7 +317,7 @@ int co_fn qcow2_co_open(struct node *node, struct options *opts, GError **err)
 
 /* -- Reading tables again ------------------------------------------------ */
 
-int co_fn qcow2_co_reload(struct qcow2 *s)
+int co_fn qcow2_co_try_reload(struct qcow2 *s)
 {
     int64_t used_end = s->used_end;
     int rc;
@@ -335,6 +335,13 @@ int co_fn qcow2_co_reload(struct qcow2 *s)
     rc = rc ? rc : qcow2_co_prepare_writing(s, NULL); /* yields */
     /* The file may be longer than what is used of it. */
     s->used_end = used_end;
+    return rc;
+}
+
+int co_fn qcow2_co_reload(struct qcow2 *s)
+{
+    int rc = qcow2_co_try_reload(s); /* yields */
+
     if (rc < 0) {
         atomic_store(&s->corrupt, true);
     }

@@ -537,6 +537,8 @@ nodiscard int co_fn qcow2_co_prepare_writing(struct qcow2 *s, GError **err);
  * s->header says.  Nothing may be dirty, nobody else use the node.  When it
  * fails the node cannot be used any more. */
 nodiscard int co_fn qcow2_co_reload(struct qcow2 *s);
+/* The same, but when it fails it is to be done again, with another header. */
+nodiscard int co_fn qcow2_co_try_reload(struct qcow2 *s);
 
 extern const struct image_option qcow2_options[];
 

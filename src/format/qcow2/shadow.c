@@ -381,18 +381,35 @@ static int co_fn write_counts(struct shadow *sh)
     return rc;
 }
 
-int co_fn shadow_co_commit(struct shadow *sh)
+/* Makes the new header the one that counts.  Its tables are read before it is
+ * written: nothing has changed then if they cannot be. */
+static int co_fn switch_over(struct shadow *sh)
 {
     struct qcow2 *s = sh->s;
+    struct qcow2_header old = s->header;
+    int rc;
+
+    s->header = sh->header;
+    rc = qcow2_co_try_reload(s); /* yields */
+    s->header = old;
+    rc = rc ? rc : qcow2_co_switch_header(s, &sh->header); /* yields */
+    if (rc < 0) {
+        /* As it was; if that fails, too, nothing more is written. */
+        (void)!qcow2_co_reload(s); /* yields */
+    }
+    return rc;
+}
+
+int co_fn shadow_co_commit(struct shadow *sh)
+{
     int rc = write_counts(sh); /* yields */
 
     if (rc == 0 && sh->discard) {
         rc = find_freed(sh); /* yields */
     }
-    rc = rc ? rc : qcow2_co_switch_header(s, &sh->header); /* yields */
+    rc = rc ? rc : switch_over(sh); /* yields */
     if (rc == 0) {
-        rc = qcow2_co_reload(s); /* yields */
-        discard_freed(sh);       /* yields */
+        discard_freed(sh); /* yields */
     }
     shadow_end(sh);
     return rc;

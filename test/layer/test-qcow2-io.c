@@ -193,6 +193,32 @@ static uint64_t peek(int64_t offset)
     return load_be64(buf);
 }
 
+/* A write to a cluster of which another subcluster cannot be is an error. */
+static void test_broken_subcluster(void)
+{
+    struct node *node, *raw;
+    uint8_t bitmap[8];
+    int64_t entry;
+
+    rig_create("a.qcow2", MiB, "extended_l2=on,cluster_size=64k");
+    node = rig_open("a.qcow2", NULL, NODE_RDWR);
+    g_assert_cmpint(rig_write(node, 0, 2 * KiB, 5, 0), ==, 0);
+    g_assert_cmpint(rig_close(node), ==, 0);
+
+    entry = (int64_t)(peek((int64_t)peek(40)) & QCOW2_OFFSET_MASK);
+    store_be64(bitmap, peek(entry + 8) | qcow2_sub_mask(5, 6) |
+                           qcow2_sub_mask(5, 6) << QCOW2_SUBCLUSTERS);
+    raw = rig_open("a.qcow2", "driver=raw", NODE_RDWR);
+    g_assert_cmpint(rig_write_buf(raw, entry + 8, bitmap, 8, 0), ==, 0);
+    g_assert_cmpint(rig_close(raw), ==, 0);
+
+    node = rig_open("a.qcow2", NULL, NODE_RDWR);
+    g_assert_cmpint(rig_write(node, 16 * KiB, 2 * KiB, 6, 0), ==, -EIO);
+    rig_expect(node, 0, 2 * KiB, 5);
+    g_assert_cmpint(rig_write(node, 0, 2 * KiB, 6, 0), ==, -EIO);
+    (void)rig_close(node); /* it is marked as corrupt */
+}
+
 /* A raw data file is read without the image, too: neither discards nor zeroes
  * say in the image what that file does not. */
 static void test_raw_data_file(void)
@@ -447,6 +473,7 @@ static void add_tests(void)
     g_test_add_func("/qcow2-io/zero-v2-across-backing",
                     test_zero_v2_across_backing);
     g_test_add_func("/qcow2-io/raw-data-file", test_raw_data_file);
+    g_test_add_func("/qcow2-io/broken-subcluster", test_broken_subcluster);
     g_test_add_func("/qcow2-io/table-anew", test_table_anew);
     g_test_add_func("/qcow2-io/compress-many-at-once",
                     test_compress_many_at_once);

@@ -399,6 +399,9 @@ void qcow2_l1_set(struct qcow2 *s, int64_t index, uint64_t value);
 /* What the guest bytes at @offset are, up to @bytes (> 0) of them. */
 nodiscard int co_fn qcow2_co_map(struct qcow2 *s, int64_t offset, int64_t bytes,
                                  struct extent *ret);
+/* The L2 entry of a guest byte is one that cannot be: marks the image corrupt.
+ * -EIO. */
+nodiscard int co_fn qcow2_co_set_broken(struct qcow2 *s, int64_t offset);
 
 /* A slice of an L2 table that may be changed, and where in it a guest
  * cluster's entry is. */

@@ -274,6 +274,14 @@ static int co_fn map_slice(struct qcow2 *s, int64_t place, int64_t offset,
     return 0;
 }
 
+int co_fn qcow2_co_set_broken(struct qcow2 *s, int64_t offset)
+{
+    return qcow2_co_set_corrupt(s,
+                                "the L2 entry for the byte at %" PRId64
+                                " of its disk is not possible",
+                                offset); /* yields */
+}
+
 int co_fn qcow2_co_map(struct qcow2 *s, int64_t offset, int64_t bytes,
                        struct extent *ret)
 {
@@ -293,10 +301,7 @@ int co_fn qcow2_co_map(struct qcow2 *s, int64_t offset, int64_t bytes,
     }
     rc = map_slice(s, slice_place(s, table, offset), offset, bytes, ret);
     if (rc == 0 && unlikely(ret->kind == QCOW2_BROKEN)) {
-        return qcow2_co_set_corrupt(s,
-                                    "the L2 entry for the byte at %" PRId64
-                                    " of its disk is not possible",
-                                    offset);
+        rc = qcow2_co_set_broken(s, offset); /* yields */
     }
     return rc;
 }

@@ -192,7 +192,7 @@ static int co_fn run_place(struct fresh_run *r)
 }
 
 /* Finds out what is to be done.  Returns 1, or 0 when nothing is to be: the
- * clusters were mapped meanwhile, or the first one cannot be. */
+ * clusters were mapped meanwhile. */
 static int co_fn run_plan(struct fresh_run *r)
 {
     struct qcow2 *s = r->s;
@@ -207,10 +207,12 @@ static int co_fn run_plan(struct fresh_run *r)
     r->in_place = fate == FATE_IN_PLACE;
     if (fate == FATE_MOVE) {
         rc = run_place(r); /* yields */
+    } else if (unlikely(fate == FATE_BROKEN)) {
+        rc = qcow2_co_set_broken(s, r->offset); /* yields */
     }
     r->bytes =
         min_i64(r->bytes, r->first + (r->n << s->cluster_bits) - r->offset);
-    return rc ? rc : fate == FATE_IN_PLACE || fate == FATE_MOVE;
+    return rc ? rc : fate != FATE_KEEP;
 }
 
 /* -- What goes with the data --------------------------------------------- */

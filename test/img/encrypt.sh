@@ -31,17 +31,9 @@ our_img()
     img "$1" "${secrets[@]}" "${@:2}"
 }
 
-# Debian's program measures processor time, which fails when that is coarse.
 their_img()
 {
-    local i command=$1
-    shift
-    for i in 1 2 3 4 5 6 7 8; do
-        "$qemu_img" "$command" "${secrets[@]}" "$@" 2>"$tmp/their-stderr" &&
-            return 0
-        grep -q 'CPU usage' "$tmp/their-stderr" || break
-    done
-    return 1
+    debian_img "$1" "${secrets[@]}" "${@:2}"
 }
 
 # at FILE [SECRET]: options that open it.
@@ -203,9 +195,13 @@ measured=$(img measure "${secrets[@]}" -f raw -O qcow2 --output=json \
     -o "$luks,encrypt.key-secret=s0" noise | jq .required)
 ok 'measure knows the header' [ "$measured" -ge "$(stat -c %s base.qcow2)" ]
 if [ -n "$qemu_img" ]; then
-    is 'as qemu-img does' "$measured" "$("$qemu_img" measure "${secrets[@]}" \
-        -f raw -O qcow2 --output=json -o "$luks,encrypt.key-secret=s0" noise |
-        jq .required)"
+    what='measure as qemu-img does'
+    if their_img measure -f raw -O qcow2 --output=json \
+        -o "$luks,encrypt.key-secret=s0" noise >theirs.json; then
+        is "$what" "$measured" "$(jq .required theirs.json)"
+    else
+        skip_test "$what" 'qemu-img cannot tell'
+    fi
 fi
 ok 'an overlay with a key of its own' img create -q "${secrets[@]}" -f qcow2 \
     -b base.qcow2 -F qcow2 -o "$luks,encrypt.key-secret=s1" top.qcow2

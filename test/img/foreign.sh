@@ -95,8 +95,8 @@ ok 'and is there' io -c 'read -P 5 1M 64k' image.qcow2
 for format in aes luks; do
     options=encrypt.format=$format,encrypt.key-secret=s
     [ $format = aes ] || options+=,encrypt.iter-time=500
-    "$qemu_img" create -q --object secret,id=s,data=x -f qcow2 \
-        -o "$options" image.qcow2 1M 2>/dev/null ||
+    debian_img create -q --object secret,id=s,data=x -f qcow2 \
+        -o "$options" image.qcow2 1M ||
         { skip_test "$format" 'qemu-img cannot make one'; continue; }
     ok "$format: info" img info image.qcow2
     is "$format: info tells" "$(data encrypt img | jq -r .format)" $format

@@ -1,7 +1,12 @@
 /* SPDX-License-Identifier: MIT */
-
+/*
+ * The image is opened without its backing file.  What a write leaves of a
+ * cluster that was not there then reads as zeroes, and hides what both backing
+ * files have: only whole clusters, or all that is missing of one, are written.
+ */
 #include "tool/rebase.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
@@ -16,7 +21,7 @@
 #include "tool/create.h"
 #include "tool/extent.h"
 
-#define CHUNK (1 * MiB)
+#define CHUNK (2 * MiB) /* at least a cluster */
 
 struct rebase {
     const struct rebase_request *rq;
@@ -55,6 +60,7 @@ static int co_fn open_top(struct rebase *r, GError **err)
         rc = ops_of(r)->co_info(node, &r->info); /* yields */
     }
     r->unit = max_i64(r->info.cluster_size, 512);
+    assert(CHUNK % r->unit == 0);
     return rc < 0
                ? error_set_errno(err, rc, "%s: cannot be described", image.name)
                : 0;
@@ -138,6 +144,8 @@ static int co_fn read_side(struct rebase *r, int i, int64_t offset,
     if (r->sides[i]) {
         there = node_length(r->sides[i]) - offset;
         there = max_i64(min_i64(there, bytes), 0);
+    }
+    if (there > 0) {
         rc = node_co_pread(r->sides[i], offset, r->bufs[i], there); /* yields */
     }
     memset(r->bufs[i] + there, 0, (size_t)(bytes - there));
@@ -178,8 +186,8 @@ static int co_fn copy_differences(struct rebase *r, int64_t offset,
     return rc;
 }
 
-/* How much of the first @bytes of @room at @offset is to be done at once, if
- * clusters are to be written whole: whole ones, or all of one. */
+/* How much of the first @bytes of @room at @offset is to be done at once:
+ * whole clusters, or all of one. */
 static int64_t whole_clusters(const struct rebase *r, int64_t offset,
                               int64_t bytes, int64_t room)
 {
@@ -213,14 +221,11 @@ static int co_fn step(struct rebase *r, int64_t offset, int64_t *bytes)
         *bytes = min_i64(*bytes, e[i].bytes);
     }
     alike = *bytes;
-    if (r->rq->compress) {
-        *bytes = whole_clusters(r, offset, alike, own.bytes);
-    }
+    *bytes = whole_clusters(r, offset, alike, own.bytes);
     if (*bytes <= alike &&
         ((e[0].zero && e[1].zero) || same_place(&e[0], &e[1]))) {
         return 0;
     }
-    /* End at multiples, so that clusters are written whole. */
     *bytes = min_i64(*bytes, CHUNK - offset % CHUNK);
     return copy_differences(r, offset, *bytes, ends_before(r, 0, offset));
 }

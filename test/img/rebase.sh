@@ -22,4 +22,36 @@ rm -f old new
 img convert -O raw image after
 equal '... the image reads as before' before after
 ok 'check finds no fault' img check -q image
+
+img create -q -f qcow2 old 300k
+"$COBLK" io -c 'write -q -P 5 0 100k' -c 'write -q -P 6 200k 60k' old
+truncate -s 65024 new
+printf x | dd of=new bs=1 seek=1000 conv=notrunc status=none
+img create -q -f qcow2 -b old -F qcow2 image 400k
+img convert -O raw image before
+ok 'rebase to a shorter backing file' img rebase -b new -F raw image
+img convert -O raw image after
+equal '... the image reads as before' before after
+
+# Both backing files have much in one place and little in others, and all of
+# that in one cluster of the image.
+for cluster in 64k 2M; do
+    random_file base 4M
+    img create -q -f qcow2 -o cluster_size=4k -b base -F raw middle
+    "$COBLK" io -c 'write -q -P 7 8k 4k' -c 'write -q -z 40k 4k' \
+        -c 'write -q -P 8 1032k 4k' -c 'write -q -P 9 2050k 2k' middle
+    for back in base none; do
+        img create -q -f qcow2 -o cluster_size=$cluster -b middle -F qcow2 image
+        img convert -O raw image before
+        if [ $back = none ]; then
+            ok "rebase clusters of $cluster to none" img rebase -b '' image
+        else
+            ok "rebase clusters of $cluster" img rebase -b base -F raw image
+        fi
+        img convert -O raw image after
+        equal '... the image reads as before' before after
+        ok '... check finds no fault' img check -q image
+    done
+done
+
 done_testing

@@ -15,6 +15,9 @@
 #include "base/error.h"
 #include "front/mountinfo.h"
 
+#define BUSY_TRIES       25
+#define BUSY_INTERVAL_US 20000
+
 /* Runs fusermount3; returns 0, or -EBUSY / -EPERM with what it said. */
 static int fusermount_unmount(const char *mountpoint, bool lazy, GError **err)
 {
@@ -43,7 +46,8 @@ static int fusermount_unmount(const char *mountpoint, bool lazy, GError **err)
     return 0;
 }
 
-int mountpoint_unmount(const char *mountpoint, bool lazy, GError **err)
+static int mountpoint_try_unmount(const char *mountpoint, bool lazy,
+                                  GError **err)
 {
     int flags = UMOUNT_NOFOLLOW | (lazy ? MNT_DETACH : 0);
 
@@ -54,6 +58,22 @@ int mountpoint_unmount(const char *mountpoint, bool lazy, GError **err)
         return fusermount_unmount(mountpoint, lazy, err);
     }
     return error_set_errno(err, -errno, "%s: cannot unmount", mountpoint);
+}
+
+int mountpoint_unmount(const char *mountpoint, bool lazy, GError **err)
+{
+    g_autoptr(GError) error = NULL;
+    int rc = mountpoint_try_unmount(mountpoint, lazy, &error);
+
+    for (int i = 0; i < BUSY_TRIES && rc == -EBUSY; i++) {
+        g_clear_error(&error);
+        g_usleep(BUSY_INTERVAL_US);
+        rc = mountpoint_try_unmount(mountpoint, lazy, &error);
+    }
+    if (error) {
+        g_propagate_error(err, g_steal_pointer(&error));
+    }
+    return rc;
 }
 
 int mountpoint_find_own(const struct mount_entry *own, char **ret)

@@ -36,9 +36,13 @@ nodiscard int mountpoint_find_own(const struct mount_entry *own, char **ret);
 /* Does what is mounted at @mountpoint have no daemon any more? */
 bool mountpoint_is_dead(const char *mountpoint);
 
-/* Unmounts, with the help of fusermount3 for an ordinary user; @lazy detaches
- * at once and lets open files go on.  Returns 0, -EBUSY, -EPERM, -EINVAL (not
- * a mount) or -ENOENT (no fusermount3). */
+/*
+ * Unmounts, with the help of fusermount3 for an ordinary user; @lazy detaches
+ * at once and lets open files go on.  A program that looks at all mounts, as df
+ * and desktops do, keeps each busy for a moment, so busy is what stays so for
+ * half a second.  Returns 0, -EBUSY, -EPERM, -EINVAL (not a mount) or -ENOENT
+ * (no fusermount3).
+ */
 int mountpoint_unmount(const char *mountpoint, bool lazy, GError **err);
 
 #endif /* FRONT_MOUNTPOINT_H */

@@ -32,6 +32,14 @@ static void make_v3(uint8_t *buf)
     g_assert_cmpint(qcow2_header_serialise(&h, buf), ==, 0);
 }
 
+/* One without a backing file, and room for extensions from 112 on. */
+static void make_plain_v3(uint8_t *buf)
+{
+    make_v3(buf);
+    memset(buf + 112, 0, CLUSTER - 112);
+    store_be64(buf + 8, 0);
+}
+
 static const struct field_case {
     const char *name;
     int offset, width; /* of the field, in bytes */
@@ -122,6 +130,29 @@ static void test_longest_extension(void)
     g_assert_cmpint(qcow2_header_parse(buf, CLUSTER, "a.qcow2", &h, &err), ==,
                     -EINVAL);
     g_assert_nonnull(strstr(err->message, "0x12345678"));
+}
+
+/* All of the encryption's header is guarded, cluster by cluster. */
+static void test_crypt_header_is_bounded(void)
+{
+    g_autofree uint8_t *buf = g_malloc(CLUSTER);
+    g_autoptr(GError) err = NULL;
+    struct qcow2_header h;
+
+    make_plain_v3(buf);
+    store_be32(buf + 32, QCOW2_CRYPT_LUKS);
+    store_be32(buf + 112, 0x0537be77);
+    store_be32(buf + 116, 16);
+    store_be64(buf + 120, 8 * CLUSTER);
+    store_be64(buf + 128, QCOW2_MAX_CRYPT_BYTES);
+    g_assert_cmpint(qcow2_header_parse(buf, CLUSTER, "a.qcow2", &h, NULL), ==,
+                    0);
+    g_assert_cmpint(h.crypt_header.bytes, ==, QCOW2_MAX_CRYPT_BYTES);
+    qcow2_header_fini(&h);
+    store_be64(buf + 128, QCOW2_MAX_CRYPT_BYTES + 1);
+    g_assert_cmpint(qcow2_header_parse(buf, CLUSTER, "a.qcow2", &h, &err), ==,
+                    -EFBIG);
+    g_assert_nonnull(strstr(err->message, "encryption header"));
 }
 
 /* Where bitmaps are changes at once with the fields before: in one sector,
@@ -260,9 +291,7 @@ static void test_unknown_is_kept(void)
     g_autofree uint8_t *again = g_malloc0(CLUSTER);
     struct qcow2_header h;
 
-    make_v3(buf);
-    memset(buf + 112, 0, CLUSTER - 112);
-    store_be64(buf + 8, 0);
+    make_plain_v3(buf);
     store_be32(buf + 100, 120);
     memcpy(buf + 112, "ABCDEFGH", 8);
     store_be32(buf + 120, 0x0badcafe);
@@ -286,9 +315,7 @@ static void test_last_name_counts(void)
     g_autofree uint8_t *buf = g_malloc0(CLUSTER);
     struct qcow2_header h;
 
-    make_v3(buf);
-    memset(buf + 112, 0, CLUSTER - 112);
-    store_be64(buf + 8, 0);
+    make_plain_v3(buf);
     store_be32(buf + 112, 0xe2792aca);
     store_be32(buf + 116, 3);
     memcpy(buf + 120, "raw", 3);
@@ -306,9 +333,7 @@ static void test_unknown_feature_is_named(void)
     g_autoptr(GError) err = NULL;
     struct qcow2_header h;
 
-    make_v3(buf);
-    memset(buf + 112, 0, CLUSTER - 112);
-    store_be64(buf + 8, 0);
+    make_plain_v3(buf);
     store_be64(buf + 72, UINT64_C(1) << 9 | UINT64_C(1) << 63);
     store_be32(buf + 112, 0x6803f857);
     store_be32(buf + 116, 13); /* cut short behind the name */
@@ -409,6 +434,8 @@ int main(int argc, char **argv)
     g_test_add_func("/qcow2-header/short", test_short);
     g_test_add_func("/qcow2-header/version-2", test_version_2);
     g_test_add_func("/qcow2-header/longest-extension", test_longest_extension);
+    g_test_add_func("/qcow2-header/crypt-header-is-bounded",
+                    test_crypt_header_is_bounded);
     g_test_add_func("/qcow2-header/bitmaps-first", test_bitmaps_come_first);
     return g_test_run();
 }

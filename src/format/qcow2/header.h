@@ -37,6 +37,7 @@
 #define QCOW2_MAX_SNAPSHOTS      65536
 #define QCOW2_MAX_BITMAPS        65535
 #define QCOW2_MAX_BACKING_NAME   1023
+#define QCOW2_MAX_CRYPT_BYTES    (16 * MiB) /* of a LUKS header and its keys */
 #define QCOW2_MAX_REFCOUNT_ORDER 6
 
 enum qcow2_incompatible {

@@ -63,8 +63,10 @@ static int parse_crypt_header(const struct header_parser *p,
                              "its encryption header does not belong");
     }
     length = load_be64(data + 8);
-    if (length > (uint64_t)BLOCK_MAX_LENGTH / 2) {
-        return header_refuse(p, -EINVAL, "its encryption header is too large");
+    if (length > QCOW2_MAX_CRYPT_BYTES) {
+        return header_refuse(
+            p, -EFBIG,
+            "its encryption header of %" PRIu64 " bytes is too large", length);
     }
     rc = header_check_table(p, "encryption header", load_be64(data),
                             (int64_t)length);

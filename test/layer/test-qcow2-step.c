@@ -402,6 +402,90 @@ static void test_preallocated_edge(void)
     g_assert_cmpint(close_node(node), ==, 0);
 }
 
+static struct node *growing;
+
+static void co_fn make_twice_as_long(void *opaque)
+{
+    int *rc = opaque;
+
+    *rc = node_co_truncate(growing, 2 * CLUSTERS * CLUSTER, PREALLOC_FALLOC, 0,
+                           NULL); /* yields */
+}
+
+/* Makes the disk twice as long, where the @nth allocation on the host fails. */
+static int grow_failing(struct node *node, int nth)
+{
+    struct mem *m = mem_of(node);
+    int rc = 0, n = 0;
+    struct job longer =
+        job(CALL, .node = node, .call = make_twice_as_long, .opaque = &rc);
+
+    growing = node;
+    g_free(mem_log_take(m));
+    m->hold = true;
+    job_start(&longer);
+    while (!longer.done) {
+        g_autofree char *log = mem_log_take(m);
+
+        n += log[0] == 'A';
+        if (log[0] == 'A' && n == nth) {
+            mem_fail(m, 0, -ENOSPC);
+        } else {
+            mem_complete(m, 0);
+        }
+    }
+    m->hold = false;
+    g_assert_cmpint(job_finish(&longer), ==, 0);
+    return rc;
+}
+
+static int count_used(const struct mem *m)
+{
+    int n = 0;
+
+    for (int i = 0; i < CLUSTER / 2; i++) {
+        n += refcount(m, i) > 0;
+    }
+    return n;
+}
+
+/* Flushes twice: first what was freed is safe to count down, then it is. */
+static void flush_counts(struct node *node)
+{
+    for (int i = 0; i < 2; i++) {
+        struct job flush = job(FLUSH, .node = node);
+
+        g_assert_cmpint(job_run(&flush), ==, 0);
+    }
+}
+
+/*
+ * What was allocated for a disk that could not be made longer is given back:
+ * the run of clusters for which that failed, and the one before it, which was
+ * mapped already.
+ */
+static void test_preallocation_fails(void)
+{
+    struct node *node = open_image();
+    struct mem *m = mem_of(node);
+    struct job write = job(WRITE, .node = node, .offset = CLUSTER,
+                           .bytes = CLUSTER, .fill = 2);
+    struct job discard = job(DISCARD, .node = node, .bytes = CLUSTER);
+
+    g_assert_cmpint(job_run(&write), ==, 0);
+    g_assert_cmpint(job_run(&discard), ==, 0);
+    flush_counts(node);
+    g_assert_cmpint(refcount(m, 5), ==, 0); /* the first run has one cluster */
+    g_assert_cmpint(grow_failing(node, 2), ==, -ENOSPC);
+    g_assert_cmpint(grow_failing(node, 1), ==, -ENOSPC);
+    flush_counts(node);
+    g_assert_cmpint(count_used(m), ==, 6);
+    g_assert_cmpint(grow_failing(node, 0), ==, 0);
+    flush_counts(node);
+    g_assert_cmpint(count_used(m), ==, 6 + CLUSTERS);
+    g_assert_cmpint(close_node(node), ==, 0);
+}
+
 /* A reader of a cluster that is being allocated sees what was there. */
 static void test_read_before_link(void)
 {
@@ -939,6 +1023,8 @@ int main(int argc, char **argv)
     g_test_add_func("/qcow2-step/in-a-row-failed", test_in_a_row_failed);
     g_test_add_func("/qcow2-step/compressed-waits", test_compressed_waits);
     g_test_add_func("/qcow2-step/preallocated-edge", test_preallocated_edge);
+    g_test_add_func("/qcow2-step/preallocation-fails",
+                    test_preallocation_fails);
     g_test_add_func("/qcow2-step/read-before-link", test_read_before_link);
     g_test_add_func("/qcow2-step/fresh", test_fresh_cluster);
     g_test_add_func("/qcow2-step/used", test_used_cluster);

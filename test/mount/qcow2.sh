@@ -239,6 +239,11 @@ fill()
 }
 
 for kind in cluster_size=512,refcount_bits=64 compat=1.1; do
+    "$COBLK" create -q -f qcow2 -o "$kind,preallocation=metadata" "$loop" \
+        64M 2>"$tmp/err"
+    ok "device, $kind: a preallocation that has no room says so" \
+        grep -q 'No space left' "$tmp/err"
+    ok "device, $kind: and leaves nothing" "$COBLK" check "$loop"
     "$COBLK" create -q -f qcow2 -o "$kind" "$loop" 64M
     start -o discard=unmap "$loop"
     put a 0 16 "$mnt/disk"

@@ -99,28 +99,61 @@ static int map_clusters(struct qcow2 *s, const struct l2_ref *ref, int64_t n,
     return data ? 0 : -ENOMEM;
 }
 
+/* Gives up to @n guest clusters at @offset, of one slice, a place; @meta held.
+ * Returns how many. */
+static int64_t co_fn find_place(struct qcow2 *s, int64_t offset, int64_t n,
+                                int64_t *ret_host, bool *ret_fresh)
+{
+    int rc = 0;
+
+    if (s->external) {
+        *ret_host = offset;
+        return n;
+    }
+    n = qcow2_co_alloc(s, n, ret_host, ret_fresh); /* yields */
+    if (n > 0 && !*ret_fresh) {
+        rc = qcow2_co_reach(s, *ret_host + (n << s->cluster_bits));
+    }
+    if (rc < 0) {
+        qcow2_co_unalloc(s, *ret_host, n); /* yields */
+    }
+    return rc ? rc : n;
+}
+
+/* Gives clusters back that could not be preallocated. */
+static void co_fn give_up(struct qcow2 *s, int64_t host, int64_t n)
+{
+    if (!s->external) {
+        co_mutex_lock(&s->meta);      /* yields */
+        qcow2_co_unalloc(s, host, n); /* yields */
+        co_mutex_unlock(&s->meta);
+    }
+}
+
 /* Preallocates clusters of one slice.  Returns how many bytes. */
 static int64_t co_fn preallocate_some(struct qcow2 *s, int64_t offset,
                                       int64_t bytes, enum prealloc_mode how)
 {
     struct l2_ref ref = {.slice = NULL};
-    int64_t host = offset;
-    int64_t n = clusters_of(s, bytes);
+    int64_t host, n = 0;
     bool fresh = false;
     int rc;
 
-    co_mutex_lock(&s->meta); /* yields */
-    rc = qcow2_co_l2_get(s, offset, true, &ref);
+    co_mutex_lock(&s->meta);                     /* yields */
+    rc = qcow2_co_l2_get(s, offset, true, &ref); /* yields */
     if (rc == 0) {
-        n = min_i64(n, ref.end - ref.index);
-    }
-    if (rc == 0 && !s->external) {
-        n = qcow2_co_alloc(s, n, &host, &fresh); /* yields */
-        rc = n < 0 ? (int)n : 0;
+        n = min_i64(clusters_of(s, bytes), ref.end - ref.index);
+        n = find_place(s, offset, n, &host, &fresh); /* yields */
+        rc = (int)min_i64(n, 0);
     }
     co_mutex_unlock(&s->meta);
-    rc = rc ? rc : fill_host(s, host, n << s->cluster_bits, fresh, how);
-    rc = rc ? rc : map_clusters(s, &ref, n, host);
+    if (rc == 0) {
+        rc = fill_host(s, host, n << s->cluster_bits, fresh, how); /* yields */
+        rc = rc ? rc : map_clusters(s, &ref, n, host);
+        if (rc < 0) {
+            give_up(s, host, n); /* yields */
+        }
+    }
     l2_ref_put(&ref);
     return rc ? rc : n << s->cluster_bits;
 }
@@ -197,5 +230,11 @@ int co_fn qcow2_co_preallocate(struct qcow2 *s, int64_t offset, int64_t end,
     busy_begin(s, &busy, first, cluster_up(s, end) - first); /* yields */
     rc = preallocate_busy(s, offset, end, how);              /* yields */
     busy_end(s, &busy);
+    if (rc < 0) {
+        /* Behind the end of the disk, nobody would ever find it. */
+        first = cluster_up(s, offset);
+        (void)!qcow2_co_unmap(s, first, end - first,
+                              QCOW2_FREE_OTHER); /* yields */
+    }
     return rc;
 }

@@ -152,6 +152,23 @@ static int co_fn read_side(struct rebase *r, int i, int64_t offset,
     return rc;
 }
 
+/* Makes what @buf has, zeroes, those of the image.  Formats that cannot mark
+ * them leave a hole where no backing file shows, as it seems to them here. */
+static int co_fn write_zeroes(struct rebase *r, int64_t offset, const void *buf,
+                              int64_t bytes)
+{
+    struct extent own;
+    int rc = node_co_pwrite_zeroes(r->top, offset, bytes, REQ_MAY_UNMAP);
+
+    if (rc == 0) {
+        rc = extent_co_get(r->top, NULL, offset, bytes, &own); /* yields */
+    }
+    if (rc == 0 && !own.present) {
+        rc = node_co_pwrite(r->top, offset, buf, bytes, 0); /* yields */
+    }
+    return rc;
+}
+
 /* Writes what the old side has; @behind: it ends before that.  Only whole
  * clusters can be compressed. */
 static int co_fn write_old(struct rebase *r, int64_t offset, const void *buf,
@@ -161,7 +178,7 @@ static int co_fn write_old(struct rebase *r, int64_t offset, const void *buf,
                  (bytes == r->unit || offset + bytes == node_length(r->top));
     unsigned flags = r->rq->compress && whole ? REQ_WRITE_COMPRESSED : 0;
 
-    return behind ? node_co_pwrite_zeroes(r->top, offset, bytes, REQ_MAY_UNMAP)
+    return behind ? write_zeroes(r, offset, buf, bytes)
                   : node_co_pwrite(r->top, offset, buf, bytes, flags);
 }
 

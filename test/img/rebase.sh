@@ -17,6 +17,10 @@ is '... zeroes that it showed are no data' \
 "zero": false
 "start": 131072, "length": 131072
 "zero": true'
+img create -q -f qcow2 -o compat=0.10 -b old -F raw old-image 256k
+ok 'rebase an image of version 2' img rebase -b new -F raw old-image
+img convert -O raw old-image after
+equal '... the image reads as before' before after
 ok 'rebase to none' img rebase -b '' image
 rm -f old new
 img convert -O raw image after

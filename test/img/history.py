@@ -175,8 +175,10 @@ class History:
             return
         size = self.rng.randrange(1, MAX_DISK // 512) * 512
         if size > self.size and "compat=0.10" in self.options:
-            # qemu-img refuses to grow over a longer backing file.
+            # qemu-img refuses to grow over a longer backing file, which takes
+            # zeroes that have a place.
             img = PROGRAMS["coblk"][0]
+            self.touch(self.size, size - self.size)
         run(img, "resize", "-q", "-f", "qcow2", "--shrink", "image", str(size))
         if img == "qemu-img" and size > self.size:
             # It leaves what the last cluster has behind the old end.

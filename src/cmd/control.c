@@ -15,6 +15,9 @@
 
 #include "base/cleanup.h"
 
+/* A client sends at once, but the machine may be so busy that it cannot. */
+#define PATIENCE_S 5
+
 static const char *const status_words[] = {
     [CONTROL_OK] = "ok",
     [CONTROL_BUSY] = "busy",
@@ -90,7 +93,7 @@ static int control_read_line(int fd, char *line, size_t size)
 
 int control_accept(int listener, char request[CONTROL_MAX_REQUEST])
 {
-    static const struct timeval second = {.tv_sec = 1};
+    static const struct timeval patience = {.tv_sec = PATIENCE_S};
     auto_close int fd = accept4(listener, NULL, NULL, SOCK_CLOEXEC);
     struct ucred peer;
     int rc;
@@ -104,8 +107,8 @@ int control_accept(int listener, char request[CONTROL_MAX_REQUEST])
                        "only the user who mounted it, or root, may do that");
         return rc;
     }
-    (void)setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &second, sizeof(second));
-    (void)setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &second, sizeof(second));
+    (void)setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof(patience));
+    (void)setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &patience, sizeof(patience));
     rc = control_read_line(fd, request, CONTROL_MAX_REQUEST);
     return rc < 0 ? rc : steal_fd(&fd);
 }

@@ -39,11 +39,11 @@ enum control_status {
 nodiscard int control_listen(unsigned major, unsigned minor);
 
 /* Takes one connection from @listener and reads its request, waiting for at
- * most a second.  Returns the connection, or -EPERM for a stranger and
+ * most five seconds.  Returns the connection, or -EPERM for a stranger and
  * others. */
 nodiscard int control_accept(int listener, char request[CONTROL_MAX_REQUEST]);
 
-/* Answers, waiting for at most a second for a slow reader, and closes @conn.
+/* Answers, waiting for at most five seconds for a slow reader, and closes @conn.
  * Nobody can be told if that fails. */
 void control_answer(int conn, enum control_status status, const char *text);
 

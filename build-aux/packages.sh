@@ -42,8 +42,10 @@ packages_install()
 {
     local log
     log=$(mktemp)
-    if apt-get update >"$log" 2>&1 &&
-        DEBIAN_FRONTEND=noninteractive apt-get install -y \
+    # Servers may be slow to answer, and the system may be installing, too.
+    local options=(-o Acquire::Retries=3 -o DPkg::Lock::Timeout=300)
+    if apt-get "${options[@]}" update >"$log" 2>&1 &&
+        DEBIAN_FRONTEND=noninteractive apt-get "${options[@]}" install -y \
             --no-install-recommends "$@" >>"$log" 2>&1; then
         rm -f "$log"
         return 0

@@ -10,11 +10,14 @@
 #   is WHAT GOT WANT           a test: GOT is WANT
 #   skip_test WHAT WHY         a test that cannot be made here
 #   report RESULT WHAT         a test whose result is known, 0 for good
+#   soon COMMAND...            try COMMAND until it succeeds, for $patience seconds:
+#                              a minute, since the machine may be busy
 #   done_testing               the last line of each test
 
 set -u -o pipefail
 export LC_ALL=C.UTF-8 PATH=$PATH:/usr/sbin:/sbin
 
+patience=60
 n_tests=0
 n_failed=0
 
@@ -81,6 +84,15 @@ is()
         report 1 "$1"
         printf 'got:\n%s\nwant:\n%s\n' "$2" "$3" | sed 's/^/# /'
     fi
+}
+
+soon()
+{
+    local end=$((SECONDS + patience))
+    until "$@"; do
+        [ "$SECONDS" -lt "$end" ] || return 1
+        sleep 0.05
+    done
 }
 
 done_testing()

@@ -214,13 +214,11 @@ for byte in (100, 101, 103, 201, 203):
     lock = struct.pack('hhqqi', fcntl.F_RDLCK, os.SEEK_SET, byte, 1, 0)
     fcntl.fcntl(fd, 37, lock)  # F_OFD_SETLK
 open('locked', 'w').close()
-time.sleep(60)
+time.sleep(600)
 PY
 holder=$!
 exec 7>&-
-until [ -e locked ]; do
-    sleep 0.05
-done
+soon test -e locked
 refuses 'an image in use, with its user' "data: image is .*pid $holder" \
     img info data
 refuses 'as a target as well' "data: image is .*pid $holder" \

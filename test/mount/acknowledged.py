@@ -39,6 +39,7 @@ class Writer(threading.Thread):
     def __init__(self, fd, number):
         super().__init__()
         self.fd, self.number = fd, number
+        self.begun = threading.Event()  # a write was confirmed, or failed
         self.done = [0] * BLOCKS_EACH
         self.tried = [0] * BLOCKS_EACH
         self.error = None
@@ -53,8 +54,10 @@ class Writer(threading.Thread):
                 buf[:] = stamp(self.number, block, self.tried[block])
                 os.pwrite(self.fd, buf, place(self.number, block))
                 self.done[block] = self.tried[block]
+                self.begun.set()
         except OSError as e:
             self.error = e.strerror
+            self.begun.set()
 
 
 def write(path, record):
@@ -63,6 +66,8 @@ def write(path, record):
     writers = [Writer(fd, i) for i in range(THREADS)]
     for w in writers:
         w.start()
+    for w in writers:
+        w.begun.wait()
     print("started", flush=True)
     for w in writers:
         w.join()

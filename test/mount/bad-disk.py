@@ -207,7 +207,7 @@ def lose(m):
 
 
 def main(mnt, disk, bad, test):
-    signal.alarm(50)
+    signal.alarm(140)
     m = Mount(mnt, disk, bad)
     {f.__name__: f for f in (merged, single, flush, flush_fails, lose)}[test](m)
 

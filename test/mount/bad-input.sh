@@ -59,7 +59,7 @@ refuses()
 # shellcheck disable=SC2317 # called by others
 coblk_mount()
 {
-    timeout -s KILL 20 "$COBLK" mount "$@"
+    timeout -s KILL 60 "$COBLK" mount "$@"
 }
 
 # -- The command line
@@ -189,9 +189,10 @@ fails 'arrived' cmp -n 512 "$tmp/blank.img" /dev/zero
 
 # -- The system
 
-# A block device that the kernel has mounted.
-if [ "$(id -u)" = 0 ] && mkfs.ext4 -q "$tmp/fs.img" 8M >/dev/null 2>&1 &&
-    loop=$(losetup --find --show "$tmp/fs.img" 2>/dev/null); then
+# A block device that the kernel has mounted.  Its file is none of those that
+# must not change: the kernel writes to it when it likes.
+if [ "$(id -u)" = 0 ] && mkfs.ext4 -q "$tmp/fs" 8M >/dev/null 2>&1 &&
+    loop=$(losetup --find --show "$tmp/fs" 2>/dev/null); then
     mkdir "$tmp/kernel"
     if mount "$loop" "$tmp/kernel"; then
         refuses 'a block device in use' 1 \
@@ -235,7 +236,7 @@ inject()
 {
     local fault=$1
     shift
-    timeout -s KILL 20 strace -f -qq -o /dev/null -e inject="$fault" "$@"
+    timeout -s KILL 60 strace -f -qq -o /dev/null -e inject="$fault" "$@"
 }
 
 if command -v strace >/dev/null && inject close:delay_enter=0 true; then
@@ -257,7 +258,7 @@ if command -v strace >/dev/null && inject close:delay_enter=0 true; then
     stop
     wait
     refuses 'no /dev/fuse' 1 '^coblk mount: /dev/fuse cannot be opened; load' \
-        timeout -s KILL 20 strace -f -qq -o /dev/null -P /dev/fuse \
+        timeout -s KILL 60 strace -f -qq -o /dev/null -P /dev/fuse \
         -e inject=openat:error=ENOENT "$COBLK" mount "$img" "$mnt"
 else
     skip_test 'faults of the kernel' 'no strace that may trace'

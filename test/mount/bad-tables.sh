@@ -41,7 +41,7 @@ read_all()
 check()
 {
     local what=$1 names=$2 pattern=$3 warnings
-    ok "$what: mounts" timeout 20 "$COBLK" mount "$img" "$mnt"
+    ok "$what: mounts" timeout 60 "$COBLK" mount "$img" "$mnt"
     is "$what: the partitions" \
         "$(cd "$mnt" && stat -c '%n:%s' p* 2>/dev/null | xargs)" "$names"
     warnings=$(info '.warnings[]')

@@ -21,10 +21,10 @@ for options in cache=none,aio=native,iothreads=2 cache=writeback,aio=threads
 do
     start -o "$options" "$img"
     "$COBLK" mount -o "$options" "$tmp/control.img" "$control"
-    adopt "$options: " timeout 100 python3 "$here/crowd.py" "$mnt" "$control"
+    adopt "$options: " timeout 150 python3 "$here/crowd.py" "$mnt" "$control"
     ok "$options: the image can be read" cmp "$img" "$mnt/disk"
     ok "$options: umount" stop
-    ok "$options: umount the other" timeout 20 "$COBLK" umount "$control"
+    ok "$options: umount the other" timeout 60 "$COBLK" umount "$control"
 done
 
 done_testing

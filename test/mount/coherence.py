@@ -207,7 +207,7 @@ def test_open_soon():
             reader.read()
             with File(writer_name) as writer:
                 writer.write(data)
-            end = time.monotonic() + 10
+            end = time.monotonic() + 60
             while reader.read() != data:
                 assert time.monotonic() < end
                 time.sleep(0.01)

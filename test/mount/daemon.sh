@@ -17,7 +17,7 @@ listen()
 import socket, sys
 s = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
 s.bind(sys.argv[1].replace('@', '\0', 1))
-s.settimeout(20)
+s.settimeout(60)
 print('listens', flush=True)
 text = ''
 while 'STOPPING' not in text:
@@ -59,7 +59,7 @@ stop
 
 # The terminal's pipe ends with the command, although the daemon lives on.
 # shellcheck disable=SC2016 # expanded by bash -c
-ok 'does not hold on to its pipe' timeout 10 bash -c '"$0" mount "$1" "$2" | cat' \
+ok 'does not hold on to its pipe' timeout 60 bash -c '"$0" mount "$1" "$2" | cat' \
     "$COBLK" "$img" "$mnt"
 stop
 

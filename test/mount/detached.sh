@@ -135,7 +135,7 @@ requires python3 python3
 dirty()
 {
     serve
-    timeout -s KILL 30 python3 - "$mnt/disk" "$pid" "$1" <<'END'
+    timeout -s KILL 60 python3 - "$mnt/disk" "$pid" "$1" <<'END'
 import mmap, os, signal, subprocess, sys, time
 
 path, pid, first = sys.argv[1:]

@@ -21,7 +21,13 @@ trace()
         -e trace=io_submit,pwrite64,pwritev,pwritev2,fdatasync,fsync,fallocate \
         2>>"$tmp/strace.err" &
     tracer=$!
-    soon grep -q attached "$tmp/strace.err"
+    soon has_begun && grep -q attached "$tmp/strace.err"
+}
+
+# has_begun: strace is attached, or will never be
+has_begun()
+{
+    grep -q attached "$tmp/strace.err" || gone "$tracer"
 }
 
 end_trace()
@@ -66,7 +72,7 @@ write_with()
 # python WHAT: `fd` is the disk, `mem` a page of a mapping of it
 python()
 {
-    timeout 30 python3 - "$mnt/disk" <<EOF
+    timeout 60 python3 - "$mnt/disk" <<EOF
 import mmap, os, sys
 fd = os.open(sys.argv[1], os.O_RDWR)
 direct = os.open(sys.argv[1], os.O_RDWR | os.O_DIRECT)
@@ -184,15 +190,16 @@ EOF
         start -o cache=none,aio=native "$tmp/slow/nbd"
         is 'the disk of slow flushes: by Linux AIO' "$(info .aio)" native
         write_with conv=notrunc
-        ok '... fsync waits' takes 1000 timeout 20 sync "$mnt/disk"
+        ok '... fsync waits' takes 1000 timeout 60 sync "$mnt/disk"
         ok '... a write with O_DSYNC waits' \
             takes 1000 write_with conv=notrunc oflag=direct,dsync
         write_with conv=notrunc
         ok '... umount waits' takes 1000 stop
+        soon fusermount3 -u "$tmp/slow"
+        wait
     else
         skip_test 'slow flushes' 'nbdfuse does not mount'
     fi
-    fusermount3 -u "$tmp/slow"
 else
     skip_test 'slow flushes' 'no nbdkit or nbdfuse (apt-get install nbdkit libnbd-bin)'
 fi

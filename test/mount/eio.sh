@@ -24,7 +24,7 @@ soon test -e "$img" || skip_all "nbdfuse does not mount: $(<"$tmp/nbd.log")"
 
 client()
 {
-    adopt "$options: " timeout 60 python3 "$here/bad-disk.py" "$mnt" "$DISK" \
+    adopt "$options: " timeout 150 python3 "$here/bad-disk.py" "$mnt" "$DISK" \
         "$BAD" "$1"
 }
 
@@ -61,6 +61,6 @@ rm "$BAD/flush"
 fails "$options: no later fsync says that all is well" sync "$mnt/disk"
 lost 'a failed flush'
 
-fusermount3 -u "$tmp/nbd"
+soon fusermount3 -u "$tmp/nbd"
 wait
 done_testing

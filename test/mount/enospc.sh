@@ -17,7 +17,7 @@ mkdir "$host"
 
 client()
 {
-    adopt "$options, $1: " timeout 60 python3 "$here/full-disk.py" "$mnt" "$1"
+    adopt "$options, $1: " timeout 150 python3 "$here/full-disk.py" "$mnt" "$1"
 }
 
 # try WHERE: in $host there is little space
@@ -40,7 +40,7 @@ try()
     dd if=/dev/zero bs=1k status=none >>"$host/filler" 2>/dev/null
     sync -f "$host"
     ok "$options: mount again" try_start -o "$options" "$img"
-    timeout 20 python3 "$here/full-disk.py" "$mnt" lose
+    timeout 60 python3 "$here/full-disk.py" "$mnt" lose
     stop 2>"$tmp/message"
     is "$options: umount fails when nobody was told" $? 1
     ok "$options: it says why" grep -q 'No space left' "$tmp/message"

@@ -85,20 +85,20 @@ cp "$img" "$tmp/inside/disk.img"
 ok 'an image below its own mountpoint' \
     "$COBLK" mount "$tmp/inside/disk.img" "$tmp/inside"
 is 'reads' "$(head -c 4 "$tmp/inside/disk")" data
-ok 'unmounts' timeout 20 "$COBLK" umount "$tmp/inside"
+ok 'unmounts' timeout 60 "$COBLK" umount "$tmp/inside"
 
 cp "$img" "$tmp/self"
 ok 'an image that is its own mountpoint' \
     "$COBLK" mount "$tmp/self" "$tmp/self"
 is 'reads' "$(head -c 4 "$tmp/self")" data
-ok 'unmounts' timeout 20 "$COBLK" umount "$tmp/self"
+ok 'unmounts' timeout 60 "$COBLK" umount "$tmp/self"
 
 mkdir "$tmp/over"
 start "$img"
 ok 'an image in a mount' "$COBLK" mount "$mnt/disk" "$tmp/over"
 ok 'writes' dd if="$COBLK" of="$tmp/over/disk" bs=64k count=1 conv=notrunc,fsync
 fails 'what is below is busy' stop
-ok 'unmounts' timeout 20 "$COBLK" umount "$tmp/over"
+ok 'unmounts' timeout 60 "$COBLK" umount "$tmp/over"
 ok 'and then what is below' stop
 ok 'all is in the image' cmp -n 65536 "$COBLK" "$img"
 
@@ -108,7 +108,7 @@ for name in 'comma, and=more' $'new\nline' 'back\slash' "$(printf '%0200d' 0)"; 
     ok "a path with '$(printf %.20q "$name")'" \
         "$COBLK" mount "$tmp/$name.img" "$tmp/$name"
     ok 'stat finds it' "$COBLK" stat "$tmp/$name"
-    ok 'unmounts' timeout 20 "$COBLK" umount "$tmp/$name"
+    ok 'unmounts' timeout 60 "$COBLK" umount "$tmp/$name"
 done
 
 done_testing

@@ -46,7 +46,7 @@ EOF
 # shellcheck disable=SC2317 # called by ok
 run_fio()
 {
-    timeout 60 fio --output-format=json --output="$tmp/fio.json" \
+    timeout 150 fio --output-format=json --output="$tmp/fio.json" \
         "$tmp/jobs.fio" 2>&1
 }
 

@@ -65,12 +65,12 @@ stat "$mnt/disk" >/dev/null &
 waiter=$!
 sleep 0.3
 ok 'who asks for times holds up nobody else' \
-    timeout 5 cat "$mnt/.coblk/stats.json"
+    timeout 60 cat "$mnt/.coblk/stats.json"
 kill -CONT "$below"
 wait "$waiter"
 is 'and is answered' $? 0
 
 ok 'unmounts' stop
-ok 'and so does what is below' timeout 20 "$COBLK" umount "$tmp/below"
+ok 'and so does what is below' timeout 60 "$COBLK" umount "$tmp/below"
 
 done_testing

@@ -15,8 +15,8 @@ kill_amid_writes()
 {
     local daemon writer
     rm -f "$tmp/started" "$tmp/record"
-    daemon=$(timeout 5 jq .pid "$mnt/.coblk/info.json") || return 1
-    timeout -s KILL 60 python3 "$here/acknowledged.py" "$mnt/disk" \
+    daemon=$(timeout 60 jq .pid "$mnt/.coblk/info.json") || return 1
+    timeout -s KILL 150 python3 "$here/acknowledged.py" "$mnt/disk" \
         "$tmp/record" >"$tmp/started" &
     writer=$!
     soon test -s "$tmp/started" || return 1
@@ -37,8 +37,8 @@ for options in cache=none iothreads=1,merge=off cache=writeback,aio=threads; do
         ok "$what: confirmed writes are in the image" \
             python3 "$here/acknowledged.py" --check "$img" "$tmp/record"
         ok "$what: mounts again over the dead mount" \
-            timeout 20 "$COBLK" mount "$img" "$mnt"
-        ok "$what: the mount shows the same" timeout 30 \
+            timeout 60 "$COBLK" mount "$img" "$mnt"
+        ok "$what: the mount shows the same" timeout 60 \
             python3 "$here/acknowledged.py" --check "$mnt/disk" "$tmp/record"
         ok "$what: and is taken away" stop
     done

@@ -9,7 +9,6 @@
 #   try_start ...              the same, but may fail
 #   stop                       unmount it; fails when a write was lost
 #   adopt PREFIX COMMAND...    a test for each line "ok - WHAT", "not ok - WHAT"
-#   soon COMMAND...            try COMMAND for 10 seconds
 #   is_mounted [PATH]          is a mount of coblk at PATH, or $mnt?
 #   gone PID                   has that process ended?
 #   private_mounts             start again in a mount name space of its own
@@ -40,15 +39,6 @@ adopt()
     if [ "$rc" != 0 ]; then
         report 1 "${prefix}it ended with status $rc"
     fi
-}
-
-soon()
-{
-    local end=$((SECONDS + 10))
-    until "$@"; do
-        [ "$SECONDS" -lt "$end" ] || return 1
-        sleep 0.05
-    done
 }
 
 is_mounted()
@@ -137,7 +127,7 @@ clean_up()
 {
     local dir
     while read -r dir; do
-        timeout 20 "$COBLK" umount "$dir" >/dev/null 2>&1 ||
+        timeout 60 "$COBLK" umount "$dir" >/dev/null 2>&1 ||
             fusermount3 -uz "$dir"
     done < <(awk -v tmp="$tmp/" 'index($5, tmp) == 1 { print $5 }' \
         /proc/self/mountinfo | tac)

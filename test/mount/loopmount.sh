@@ -32,14 +32,14 @@ attach()
 {
     local file=$1
     shift
-    loop=$(timeout 20 losetup -f --show "$@" "$file") || return
+    loop=$(timeout 60 losetup -f --show "$@" "$file") || return
     loops+=("$loop")
 }
 
 # detach LOOP: waits until it is free
 detach()
 {
-    timeout 20 losetup -d "$1" &&
+    timeout 60 losetup -d "$1" &&
         soon test ! -e "/sys/block/${1#/dev/}/loop/backing_file"
 }
 
@@ -70,7 +70,7 @@ sums()
 # mounts DEVICE [OPTIONS]
 mounts()
 {
-    timeout 30 mount -o "${2:-rw}" "$1" "$fs"
+    timeout 60 mount -o "${2:-rw}" "$1" "$fs"
 }
 
 # try NAME PARTITION CHECK MKFS...: makes a file system on a loop device on the
@@ -93,21 +93,21 @@ try()
     is "$name: a loop device, direct I/O" \
         "$(losetup -nO DIO "$loop" | xargs)" "$dio"
     offset=$(info ".partitions[] | select(.file == \"$part\").offset")
-    ok "$name: mkfs" timeout 60 "$@" "$loop"
+    ok "$name: mkfs" timeout 150 "$@" "$loop"
     ok "$name: mount" mounts "$loop"
     ok "$name: write files" fill
     before=$(sums)
-    ok "$name: umount" timeout 60 umount "$fs"
+    ok "$name: umount" timeout 150 umount "$fs"
     ok "$name: detach" detach "$loop"
     # shellcheck disable=SC2086 # a command
-    ok "$name: $check finds nothing wrong" timeout 60 $check "$mnt/$part"
+    ok "$name: $check finds nothing wrong" timeout 150 $check "$mnt/$part"
     size=$(stat -c %s "$mnt/$part")
     ok "$name: coblk umount" stop
 
     attach "$img" -r -o "$offset" --sizelimit "$size"
     ok "$name: mount the image without coblk" mounts "$loop" "ro,$ro"
     is "$name: the files are the same" "$(sums)" "$before"
-    ok "$name: umount" timeout 60 umount "$fs"
+    ok "$name: umount" timeout 150 umount "$fs"
     ok "$name: detach" detach "$loop"
 }
 
@@ -126,13 +126,13 @@ try btrfs p3 'btrfs check --readonly' mkfs.btrfs -q -f
 start "$img"
 attach "$mnt/disk" -P
 partition=/sys/block/${loop#/dev/}/${loop#/dev/}p1
-if soon test -e "$partition"; then
+if patience=5 soon test -e "$partition"; then
     IFS=: read -r major minor <"$partition/dev"
     mknod "$tmp/partition" b "$major" "$minor"
     ok 'disk: mount a partition of a loop device' mounts "$tmp/partition"
     ok 'disk: its files' cmp "$fs/two" "$fs/big"
     ok 'disk: write' cp "$fs/big" "$fs/three"
-    ok 'disk: umount' timeout 60 umount "$fs"
+    ok 'disk: umount' timeout 150 umount "$fs"
     ok 'disk: detach' detach "$loop"
     ok 'disk: e2fsck finds nothing wrong on p1' e2fsck -fn "$mnt/p1"
 else

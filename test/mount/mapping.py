@@ -143,7 +143,7 @@ def two_descriptors(path):
 
 def main(mnt, image):
     offset = MIB
-    signal.alarm(50)
+    signal.alarm(140)
     one_descriptor('cached', f'{mnt}/p1', 0, image, offset)
     one_descriptor('O_DIRECT', f'{mnt}/p1', os.O_DIRECT, image, offset)
     two_descriptors(f'{mnt}/p1')

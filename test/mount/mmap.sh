@@ -23,9 +23,9 @@ do
     truncate -s 18M "$img"
     sgdisk -n 1:2048:+8M -n 2:18432:+7M "$img" >/dev/null
     start -o "$options" "$img"
-    adopt "$options: " timeout 60 python3 "$here/mapping.py" "$mnt" "$img"
+    adopt "$options: " timeout 150 python3 "$here/mapping.py" "$mnt" "$img"
     ok "$options: fio maps, writes, verifies" \
-        timeout 60 fio --name=map --filename="$mnt/p2" --ioengine=mmap \
+        timeout 150 fio --name=map --filename="$mnt/p2" --ioengine=mmap \
         --rw=randwrite --size=7M --io_size=3M --bs=4k --verify=crc32c \
         --fsync=100 --allow_file_create=0 --fallocate=none
     before=$(cksum <"$mnt/p2")

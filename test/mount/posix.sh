@@ -27,7 +27,7 @@ try()
     ok "mount -o $options" try_start -o "$options" "$img"
     for group; do
         adopt "$options, $group: " \
-            timeout 60 python3 "$here/posix.py" "$group" "$mnt" "$img"
+            timeout 150 python3 "$here/posix.py" "$group" "$mnt" "$img"
     done
     ok 'umount' stop
 }

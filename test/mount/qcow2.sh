@@ -45,7 +45,7 @@ has()
 kill_daemon()
 {
     local pid
-    pid=$(timeout 5 jq .pid "$mnt/.coblk/info.json") && kill -KILL "$pid" &&
+    pid=$(timeout 60 jq .pid "$mnt/.coblk/info.json") && kill -KILL "$pid" &&
         soon gone "$pid"
 }
 
@@ -54,7 +54,7 @@ kill_daemon()
 # shellcheck disable=SC2317 # called by ok
 run_fio()
 {
-    timeout 90 fio --output-format=json --output="$tmp/fio.json" "$1" 2>&1
+    timeout 150 fio --output-format=json --output="$tmp/fio.json" "$1" 2>&1
 }
 
 cat >"$tmp/jobs.fio" <<EOF
@@ -124,7 +124,7 @@ for kind in compat=1.1 cluster_size=512 lazy_refcounts=on; do
     put b 8000 200 "$mnt/disk"
     put c 100 50 "$mnt/disk"
     ok "$kind: killed" kill_daemon
-    timeout 10 fusermount3 -uz "$mnt"
+    timeout 60 fusermount3 -uz "$mnt"
     case $kind in
     lazy*)
         before=$(cksum <"$img")
@@ -204,7 +204,7 @@ mkdir "$tmp/mnt2"
 ok 'inside: mounted' "$COBLK" mount -o format=qcow2 "$inner" "$tmp/mnt2"
 put c 1000 100 "$tmp/mnt2/disk"
 ok 'inside: read' has b 5120 256 "$tmp/mnt2/disk"
-timeout 60 "$COBLK" umount "$tmp/mnt2"
+timeout 150 "$COBLK" umount "$tmp/mnt2"
 ok 'inside: consistent after a mount' "$COBLK" check -f qcow2 "$inner"
 stop
 ok 'outside: consistent' "$COBLK" check "$img"

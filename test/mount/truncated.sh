@@ -13,7 +13,7 @@ mib=$((1 << 20))
 # read_at MIB [FLAG]: one MiB of the disk from there
 read_at()
 {
-    timeout 20 dd if="$mnt/disk" bs=1M skip="$1" count=1 status=none \
+    timeout 60 dd if="$mnt/disk" bs=1M skip="$1" count=1 status=none \
         ${2:+iflag="$2",fullblock}
 }
 
@@ -43,7 +43,7 @@ do
         $((16 * mib))
     at=10
     for flags in direct ''; do
-        ok "$options: a write ${flags:-cached}" timeout 20 dd if="$tmp/whole" \
+        ok "$options: a write ${flags:-cached}" timeout 60 dd if="$tmp/whole" \
             of="$mnt/disk" bs=1M count=1 seek="$at" conv=notrunc,fsync \
             status=none ${flags:+oflag="$flags"}
         ok "$options: ... is read back" \
@@ -61,7 +61,7 @@ assert os.pread(fd, 779, (13 << 20) - 101) == b"\0" + b"x" * 777 + b"\0"
 
     truncate -s 0 "$img"
     ok "$options: an empty image reads as zeroes" is_zero <(read_at 0 direct)
-    ok "$options: ... can be written" timeout 20 dd if="$tmp/whole" \
+    ok "$options: ... can be written" timeout 60 dd if="$tmp/whole" \
         of="$mnt/disk" bs=1M conv=notrunc,fsync oflag=direct status=none
     ok "$options: ... all of it" cmp "$img" "$tmp/whole"
 
@@ -73,13 +73,13 @@ assert os.pread(fd, 779, (13 << 20) - 101) == b"\0" + b"x" * 777 + b"\0"
         done
     ) &
     ok "$options: writes while it is cut again and again" \
-        timeout 60 dd if="$tmp/whole" of="$mnt/disk" bs=64k conv=notrunc \
+        timeout 150 dd if="$tmp/whole" of="$mnt/disk" bs=64k conv=notrunc \
         oflag=direct status=none
-    ok "$options: reads, too" timeout 60 dd if="$mnt/disk" of=/dev/null \
+    ok "$options: reads, too" timeout 150 dd if="$mnt/disk" of=/dev/null \
         bs=256k iflag=direct status=none
     wait $!
     rm "$img"
-    ok "$options: it was removed: a write" timeout 20 dd if="$tmp/whole" \
+    ok "$options: it was removed: a write" timeout 60 dd if="$tmp/whole" \
         of="$mnt/disk" bs=1M conv=notrunc,fsync status=none
     ok "$options: ... can be read" cmp "$mnt/disk" "$tmp/whole"
     is "$options: no request failed or is left" \

@@ -10,6 +10,7 @@
 #include "cmd/nearest.h"
 
 #define HELP_COLUMN 30
+#define HELP_WIDTH  80
 /* getopt_long() returns this plus the index of a long option. */
 #define LONG_BASE 0x1000
 
@@ -137,6 +138,29 @@ enum args_result args_parse(const struct arg_syntax *syntax, const char *usage,
     return ARGS_OK;
 }
 
+/* Appends @text as lines of HELP_WIDTH columns, all but the first of them
+ * indented to HELP_COLUMN. */
+static void help_wrap(GString *help, const char *text)
+{
+    g_auto(GStrv) words = g_strsplit(text, " ", -1);
+    size_t column = HELP_COLUMN;
+
+    for (size_t i = 0; words[i]; i++) {
+        size_t n = strlen(words[i]);
+
+        if (i > 0 && column + 1 + n > HELP_WIDTH) {
+            g_string_append_printf(help, "\n%*s", HELP_COLUMN, "");
+            column = HELP_COLUMN;
+        } else if (i > 0) {
+            g_string_append_c(help, ' ');
+            column++;
+        }
+        g_string_append(help, words[i]);
+        column += n;
+    }
+    g_string_append_c(help, '\n');
+}
+
 static void help_option(GString *help, const struct arg *a)
 {
     g_autoptr(GString) left = g_string_new("  ");
@@ -153,12 +177,11 @@ static void help_option(GString *help, const struct arg *a)
         g_string_append_printf(left, "%s%s", a->name ? "=" : " ", a->value);
     }
     if (left->len > HELP_COLUMN - 2) {
-        g_string_append_printf(help, "%s\n%*s%s\n", left->str, HELP_COLUMN, "",
-                               a->help);
+        g_string_append_printf(help, "%s\n%*s", left->str, HELP_COLUMN, "");
     } else {
-        g_string_append_printf(help, "%-*s%s\n", HELP_COLUMN, left->str,
-                               a->help);
+        g_string_append_printf(help, "%-*s", HELP_COLUMN, left->str);
     }
+    help_wrap(help, a->help);
 }
 
 char *args_help(const struct arg_syntax *syntax, const char *usage)

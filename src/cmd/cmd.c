@@ -14,6 +14,7 @@
 #include "base/error.h"
 #include "base/options.h"
 #include "block/secret.h"
+#include "cmd/nearest.h"
 #include "front/mountinfo.h"
 
 static const char *program = "coblk";
@@ -61,13 +62,30 @@ static gboolean cmd_print_version(const char *name, const char *value,
     exit(fflush(stdout) == 0 ? CMD_OK : CMD_FAILURE);
 }
 
+/* For "Unknown option --NAME", a name of @entries that is near. */
+static char *cmd_option_hint(const char *message, const GOptionEntry *entries)
+{
+    g_autoptr(GPtrArray) names = g_ptr_array_new();
+    const char *typed = strstr(message, " --");
+
+    for (; entries && entries->long_name; entries++) {
+        g_ptr_array_add(names, (char *)entries->long_name);
+    }
+    return nearest_hint(typed ? typed + 3 : "", (const char **)names->pdata,
+                        names->len);
+}
+
 /* GLib's messages begin with a capital letter; ours do not. */
-static int cmd_usage_error(const GError *error)
+static int cmd_usage_error(const GError *error, const GOptionEntry *entries)
 {
     g_autofree char *message = g_strdup(error->message);
+    g_autofree char *hint = NULL;
 
     message[0] = g_ascii_tolower(message[0]);
-    return cmd_usage("%s", message);
+    if (g_error_matches(error, G_OPTION_ERROR, G_OPTION_ERROR_UNKNOWN_OPTION)) {
+        hint = cmd_option_hint(message, entries);
+    }
+    return cmd_usage("%s%s", message, hint ? hint : "");
 }
 
 /* GLib writes an ellipsis, which not every terminal can show. */
@@ -105,7 +123,7 @@ int cmd_parse(int argc, char **argv, const GOptionEntry *entries,
     }
     g_option_context_add_main_entries(context, common, NULL);
     if (!g_option_context_parse(context, &argc, &argv, &error)) {
-        return cmd_usage_error(error);
+        return cmd_usage_error(error, entries);
     }
     if (help) {
         cmd_print_help(context);

@@ -236,6 +236,7 @@ bool img_are_swapped(const char *name, const char *size)
 {
     int64_t n;
 
+    name += *name == '+'; /* of resize */
     return parse_size(size, &n) == -EINVAL && parse_size(name, &n) == 0;
 }
 

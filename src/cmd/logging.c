@@ -54,7 +54,8 @@ static void logging_to_file(enum log_level level, const char *line,
                   line);
 }
 
-/* Cuts ":LEVEL" off @text when that is what it ends with. */
+/* Cuts ":LEVEL" off @text when that is what it ends with.  The name of a file
+ * may contain colons. */
 static void logging_take_level(char *text, enum log_level *level)
 {
     char *colon = strrchr(text, ':');
@@ -78,6 +79,12 @@ int logging_open(const char *text, struct logging *ret, GError **err)
         l.target = LOGGING_STDERR;
     } else if (strcmp(target, "syslog") == 0) {
         l.target = LOGGING_SYSLOG;
+    } else if (g_str_has_prefix(target, "stderr:") ||
+               g_str_has_prefix(target, "syslog:")) {
+        return error_set(err, -EINVAL,
+                         "log=%s: the level must be error, warning, info or "
+                         "debug",
+                         target);
     } else {
         l.target = LOGGING_FILE;
         l.fd = open(target, O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC, 0600);

@@ -109,7 +109,8 @@ static int unknown_command(const char *name)
         g_ptr_array_add(names, (char *)img[i].name);
     }
     hint = nearest_hint(name, (const char *const *)names->pdata, names->len);
-    return cmd_usage("unknown command '%s'%s", name, hint);
+    return cmd_usage("unknown %s '%s'%s", *name == '-' ? "option" : "command",
+                     name, hint);
 }
 
 static int dispatch(int argc, char **argv)

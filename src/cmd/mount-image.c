@@ -200,8 +200,16 @@ static unsigned image_flags(const struct mount_image *image)
 
 static int co_fn image_co_check(struct node *node, struct open_job *job)
 {
+    struct stat st;
+
     if (node_length(node) > 0) {
         return 0;
+    }
+    if (stat(job->filename, &st) == 0 && S_ISBLK(st.st_mode)) {
+        return error_set(&job->err, -ENODATA,
+                         "%s: is a device without a medium; insert one, or "
+                         "attach an image to it with losetup",
+                         job->filename);
     }
     return error_set(&job->err, -ENODATA,
                      "%s: is empty, there is nothing to show; give it a size "

@@ -55,8 +55,8 @@ static const struct mount_option table[] = {
     STRING("format", format, "NAME",
            "the image's format (default: its first bytes decide)"),
     STRING("key-file", key_file, "FILE",
-           "file with the passphrase of an encrypted image, all of it,\n"
-           "also a newline at its end"),
+           "file with the passphrase of an encrypted image:\n"
+           "all of it, also a newline at its end"),
     ENUM("cache", cache, cache_names,
          "how writes reach the disk; auto: none where the image\n"
          "allows O_DIRECT, else writeback"),
@@ -64,8 +64,8 @@ static const struct mount_option table[] = {
          "who does the I/O: the kernel (Linux AIO) or threads;\n"
          "auto: native where the cache mode is direct"),
     NUMBER("iothreads", INT, iothreads, 1, 64, "N",
-           "threads that serve requests (1 to 64; default 2, or 1 where there\n"
-           "is one processor)"),
+           "threads that serve requests (1 to 64; default 2,\n"
+           "or 1 where there is one processor)"),
     ENUM("merge", merge, off_on_names,
          "join requests that are neighbours (default on)"),
     ENUM("discard", discard, discard_names,

@@ -82,6 +82,12 @@ static int mount_check_mountpoint(struct mount *m, GError **err)
     struct stat st;
     int rc;
 
+    if (m->opts->part >= 0 && access(m->mountpoint, F_OK) < 0 &&
+        errno == ENOENT) {
+        return error_set(err, -ENOENT,
+                         "%s: no such file; create it with 'touch %s'",
+                         m->mountpoint, m->mountpoint);
+    }
     rc = mountpoint_prepare(m->mountpoint, err);
     if (rc < 0) {
         return rc;
@@ -382,13 +388,15 @@ static int mount_image_at(struct mount *m)
     g_autoptr(mount_opts) opts = m->opts;
     g_autoptr(GError) error = NULL;
     const char *log = opts->log ? opts->log : m->foreground ? "stderr" : NULL;
-    int status;
+    int status, rc;
 
     if (mount_check(m, &error) < 0) {
         return cmd_usage("%s", error->message);
     }
-    if (logging_open(log, &m->log, &error) < 0) {
-        return cmd_fail("%s", error->message);
+    rc = logging_open(log, &m->log, &error);
+    if (rc < 0) {
+        return rc == -EINVAL ? cmd_usage("%s", error->message)
+                             : cmd_fail("%s", error->message);
     }
     logging_start(&m->log);
     m->daemon.status_fd = -1;
@@ -417,6 +425,29 @@ static struct mount_opts *parse_all(char **texts, unsigned flags, GError **err)
     return g_steal_pointer(&o);
 }
 
+/* "--ro" and "-r", as other programs have them: a usage error that tells how it
+ * is here, or CMD_OK. */
+static int check_misplaced(char **argv)
+{
+    size_t n;
+    const struct mount_option *table = mount_option_table(&n);
+
+    for (; *argv && strcmp(*argv, "--") != 0; argv++) {
+        const char *name = strcmp(*argv, "-r") == 0 ? "--ro" : *argv;
+        size_t length = strcspn(name, "=");
+
+        for (size_t i = 0; i < n; i++) {
+            if (g_str_has_prefix(name, "--") && table[i].help &&
+                strlen(table[i].name) + 2 == length &&
+                strncmp(name + 2, table[i].name, length - 2) == 0) {
+                return cmd_usage("there is no option %.*s; write -o %s",
+                                 (int)strcspn(*argv, "="), *argv, name + 2);
+            }
+        }
+    }
+    return CMD_OK;
+}
+
 int cmd_mount(int argc, char **argv)
 {
     gboolean foreground = FALSE;
@@ -434,12 +465,15 @@ int cmd_mount(int argc, char **argv)
         g_strdup_printf("Mount options:\n%s\nSee coblk-mount(1).", help);
     g_autoptr(GError) error = NULL;
     struct mount m = {0};
-    int status =
-        cmd_parse(argc, argv, entries, "IMAGE MOUNTPOINT",
-                  "Shows the disk in IMAGE (a file or block device) and its "
-                  "partitions as files\nbelow MOUNTPOINT, or as that one file.",
-                  description, &args);
+    int status = check_misplaced(argv);
 
+    if (status == CMD_OK) {
+        status = cmd_parse(
+            argc, argv, entries, "IMAGE MOUNTPOINT",
+            "Shows the disk in IMAGE (a file or block device) and its "
+            "partitions as files\nbelow MOUNTPOINT, or as that one file.",
+            description, &args);
+    }
     if (status != CMD_OK) {
         return status;
     }

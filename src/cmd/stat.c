@@ -71,6 +71,11 @@ static char *stat_text(const struct mount_entry *m)
 
 static int stat_no_answer(const struct mount_entry *m)
 {
+    if (geteuid() != 0 && geteuid() != m->owner) {
+        return cmd_fail("%s: only the user who mounted it, or root, may see "
+                        "that",
+                        m->mountpoint);
+    }
     return cmd_fail("%s: no answer from its daemon; if that has died, 'coblk "
                     "umount %s' cleans up",
                     m->mountpoint, m->mountpoint);

@@ -137,6 +137,8 @@ refuses 'a new size that is none' "the size 'abc' is not a size" \
     img resize -f raw data abc
 refuses 'size and name in turn' "'1M' is a size; the name comes first" \
     img resize -f raw 1M data
+refuses 'also of what is added' "'\+1M' is a size; the name comes first" \
+    img resize -f raw +1M data
 ok 'options behind the new size' img resize -q -f raw data 2M --shrink
 img resize -q -f raw --shrink data 1M
 refuses 'no size to resize to' 'the new size is missing' \

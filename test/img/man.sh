@@ -64,4 +64,11 @@ for name in $(img --help | sed -n '/^Commands:/,/^$/s/^  \([a-z]*\) .*/\1/p'); d
     done
     is "$name: the page has each option" "$missing" ''
 done
+
+# No line of a --help is wider than a terminal.
+for name in '' $(img --help | sed -n '/^Commands:/,/^$/s/^  \([a-z]*\) .*/\1/p'); do
+    # shellcheck disable=SC2086 # no command is no argument
+    is "$name --help fits" \
+        "$(img $name --help | grep -v '^Usage\|^Supported' | grep -c '.\{81\}')" 0
+done
 done_testing

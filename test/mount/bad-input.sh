@@ -76,6 +76,15 @@ refuses 'an unknown command' 2 "^coblk: unknown command 'mounnt'; did you mean m
     "$COBLK" mounnt
 refuses 'an unknown option' 2 '^coblk mount: unknown option --nonsense' \
     coblk_mount --nonsense "$img" "$mnt"
+refuses 'an option before the command' 2 "^coblk: unknown option '-x'" \
+    "$COBLK" -x
+refuses 'a typo in an option' 2 \
+    'unknown option --jsno; did you mean json\?' "$COBLK" stat --jsno "$mnt"
+refuses 'a mount option without -o' 2 \
+    'no option --offset; write -o offset=1M \(see' \
+    coblk_mount --offset=1M "$img" "$mnt"
+refuses '-r, as of mount(8)' 2 'no option -r; write -o ro \(see' \
+    coblk_mount -r "$img" "$mnt"
 refuses 'no mountpoint' 2 '^coblk mount: an IMAGE and a MOUNTPOINT are needed' \
     coblk_mount "$img"
 refuses 'an empty argument' 2 'an IMAGE and a MOUNTPOINT are needed' \
@@ -91,6 +100,8 @@ refuse_option 'aio=native needs cache=none .*' aio=native,cache=writeback
 refuse_option 'iothreads=65: not a number from 1 to 64' iothreads=65
 refuse_option "trace=queue:bogus: no topic 'bogus'; there are front, .*" \
     trace=queue:bogus
+refuse_option 'log=syslog:loud: the level must be error, warning, .*' \
+    log=syslog:loud
 refuse_option 'ready-fd=77: no such descriptor is open' ready-fd=77
 refuses 'umount without a mountpoint' 2 '^coblk umount: one MOUNTPOINT is needed' \
     "$COBLK" umount
@@ -140,6 +151,9 @@ refuses 'a device as mountpoint' 1 \
 refuses 'one partition on a directory' 1 \
     "^coblk mount: $mnt: part=1 shows one file, .* create one with 'touch" \
     coblk_mount -o part=1 "$img" "$mnt"
+refuses 'one partition on a file that is not there' 1 \
+    "^coblk mount: $tmp/none: no such file; create it with 'touch $tmp/none'" \
+    coblk_mount -o part=1 "$img" "$tmp/none"
 refuses 'a partition that is not there' 1 \
     "^coblk mount: $img: no partition 3: there are none" \
     coblk_mount -o part=3 "$img" "$file"
@@ -207,6 +221,17 @@ if [ "$(id -u)" = 0 ] && mkfs.ext4 -q "$tmp/fs" 8M >/dev/null 2>&1 &&
     losetup --detach "$loop"
 else
     skip_test 'a block device in use' 'needs root and loop devices'
+fi
+
+: >"$tmp/nothing"
+if [ "$(id -u)" = 0 ] &&
+    loop=$(losetup --find --show "$tmp/nothing" 2>/dev/null); then
+    refuses 'a device without a medium' 1 \
+        "^coblk mount: $loop: is a device without a medium; .*losetup" \
+        coblk_mount "$loop" "$mnt"
+    losetup --detach "$loop"
+else
+    skip_test 'a device without a medium' 'needs root and loop devices'
 fi
 
 

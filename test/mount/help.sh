@@ -15,6 +15,7 @@ for command in '' mount umount stat; do
         LC_ALL=$locale "$COBLK" $command --help >"$tmp/help"
         is "coblk $command --help in locale $locale: status" $? 0
         ok 'it is plain' is_plain "$tmp/help"
+        fails 'and not wider than a terminal' grep '.\{81\}' "$tmp/help"
         ok 'and says how to use it' grep -q '^Usage: *coblk\|^  coblk' \
             "$tmp/help"
     done

@@ -154,6 +154,12 @@ if can_be_nobody; then
     fails 'a stranger may not unmount' runuser -u nobody -- "$COBLK" umount "$mnt"
     ok 'still mounted' is_mounted
     stop
+    # Of this one, nobody can read .coblk/stats.json either.
+    start "$img"
+    is 'a stranger may not see the counters' \
+        "$(runuser -u nobody -- "$COBLK" stat "$mnt" 2>&1)" \
+        "coblk stat: $mnt: only the user who mounted it, or root, may see that"
+    stop
 fi
 
 done_testing

@@ -14,7 +14,7 @@ secrets=()
 for i in 0 1 2; do
     secrets+=(--object "secret,id=s$i,file=$work/key$i")
 done
-fast=encrypt.iter-time=100
+fast=encrypt.iter-time=10
 
 io()
 {

@@ -94,7 +94,7 @@ ok 'and is there' io -c 'read -P 5 1M 64k' image.qcow2
 
 for format in aes luks; do
     options=encrypt.format=$format,encrypt.key-secret=s
-    [ $format = aes ] || options+=,encrypt.iter-time=500
+    [ $format = aes ] || options+=,encrypt.iter-time=10
     debian_img create -q --object secret,id=s,data=x -f qcow2 \
         -o "$options" image.qcow2 1M ||
         { skip_test "$format" 'qemu-img cannot make one'; continue; }

@@ -134,7 +134,7 @@ refuses 'a header cut short' 'cut short' img info broken.luks
 # exchange NAME OPTIONS: an image of each program, written by the other.
 exchange()
 {
-    their_create "iter-time=200,$2" theirs.luks 1M || {
+    their_create "iter-time=10,$2" theirs.luks 1M || {
         skip_test "$1" "qemu-img cannot make it"
         return
     }
@@ -159,7 +159,7 @@ if [ -n "$qemu_img" ]; then
         `ivgen-alg=plain,hash-alg=sha512
     exchange 'twofish, xts, ripemd160' cipher-alg=twofish-256,`
         `hash-alg=ripemd160
-    if their_create iter-time=200 theirs.luks 1M; then
+    if their_create iter-time=10 theirs.luks 1M; then
         ok 'a slot added to theirs' amend --image-opts -o \
             state=active,new-secret=t,iter-time=10 "$(opts theirs.luks)"
         ok 'opens it for them' their_io "$(opts theirs.luks t)" -c 'read 0 512'

@@ -16,6 +16,7 @@
 
 set -u -o pipefail
 export LC_ALL=C.UTF-8 PATH=$PATH:/usr/sbin:/sbin
+unset LANGUAGE # it counts in spite of LC_ALL
 
 patience=60
 n_tests=0

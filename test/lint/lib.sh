@@ -5,6 +5,7 @@
 
 set -u -o pipefail
 export LC_ALL=C.UTF-8
+unset LANGUAGE
 cd "$1" || exit 1
 # shellcheck disable=SC2034 # for the lints
 build=$2

@@ -220,8 +220,10 @@ static int co_fn copy_all(struct commit *c)
             rc = copy_data(c, layer, at, e.bytes); /* yields */
             keep_rate(c, e.bytes);                 /* yields */
         }
-        at += e.bytes;
-        tool_progress(c->rq->watch, at, c->length);
+        if (rc == 0) {
+            at += e.bytes;
+            tool_progress(c->rq->watch, at, c->length);
+        }
     }
     return rc;
 }

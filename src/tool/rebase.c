@@ -260,8 +260,10 @@ static int co_fn make_equal(struct rebase *r, GError **err)
         int64_t bytes = length - at;
 
         rc = tool_stopped(r->rq->watch) ? -ECANCELED : step(r, at, &bytes);
-        at += bytes;
-        tool_progress(r->rq->watch, at, length);
+        if (rc == 0) {
+            at += bytes;
+            tool_progress(r->rq->watch, at, length);
+        }
     }
     if (rc == 0) {
         /* It must not depend on the old one any more when the name changes. */

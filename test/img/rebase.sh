@@ -58,4 +58,27 @@ for cluster in 64k 2M; do
     done
 done
 
+# Reading fails behind 1 MiB.
+for back in base image; do
+    rm -f $back
+done
+img create -q -f qcow2 base 8M
+img create -q -f qcow2 -b base -F qcow2 image 8M
+"$COBLK" io -c 'write -q -P 3 0 8M' base
+printf '[inject-error]\nevent = "read_aio"\nerrno = "5"\nsector = "6144"\n' \
+    >bad.conf
+img rebase -p -b '' --image-opts "driver=qcow2,file.filename=image,\
+backing.driver=qcow2,backing.file.driver=blkdebug,\
+backing.file.config=bad.conf,backing.file.image.filename=base" \
+    >progress.out 2>err
+is 'a rebase that fails: status' $? 1
+ok '... says why' grep -q 'Input/output error' err
+fails '... does not tell of 100 %' grep -q '(100.00/100%)' progress.out
+"$COBLK" io -c 'write -q -P 4 0 8M' image
+img commit -p --image-opts "driver=qcow2,file.driver=blkdebug,\
+file.config=bad.conf,file.image.filename=image" >progress.out 2>err
+is 'a commit that fails: status' $? 1
+ok '... says why' grep -q 'Input/output error' err
+fails '... does not tell of 100 %' grep -q '(100.00/100%)' progress.out
+
 done_testing

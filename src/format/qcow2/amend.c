@@ -16,11 +16,10 @@
 #include "format/qcow2/bitmaps.h"
 #include "format/qcow2/create.h"
 #include "format/qcow2/crypt.h"
+#include "format/qcow2/ops.h"
 #include "format/qcow2/qcow2.h"
 #include "format/qcow2/shadow.h"
 #include "format/qcow2/snapshots.h"
-
-#define ZERO_STEP MiB /* of zeroes that are written */
 
 struct amend {
     struct qcow2 *s;
@@ -226,24 +225,6 @@ static int co_fn renew_tables(const struct amend *a, GError **err)
 
 /* -- Zeroes, for version 2 ----------------------------------------------- */
 
-static int co_fn write_zeroes(struct qcow2 *s, int64_t offset, int64_t bytes)
-{
-    int64_t step = min_i64(ZERO_STEP, bytes);
-    uint8_t *buf = calloc(1, (size_t)max_i64(step, 1));
-    int rc = buf ? 0 : -ENOMEM;
-
-    while (rc == 0 && bytes > 0) {
-        struct iovec iov;
-        struct iovs src = iovs_one(&iov, buf, min_i64(step, bytes));
-
-        rc = qcow2_co_write(s, offset, &src); /* yields */
-        offset += src.bytes;
-        bytes -= src.bytes;
-    }
-    free(buf);
-    return rc;
-}
-
 /* Makes clusters of zeroes holes, or where the backing file would shine
  * through, data. */
 static int co_fn expand_run(struct qcow2 *s, int64_t offset, int64_t bytes)
@@ -256,7 +237,7 @@ static int co_fn expand_run(struct qcow2 *s, int64_t offset, int64_t bytes)
     int rc;
 
     n = min_i64(cluster_up(s, n), bytes);
-    rc = write_zeroes(s, offset, n); /* yields */
+    rc = n > 0 ? qcow2_co_write_zeroes(s, offset, n) : 0; /* yields */
     if (rc == 0 && bytes > n) {
         rc = qcow2_co_unmap(s, offset + n, bytes - n, QCOW2_FREE_OTHER);
     }

@@ -13,6 +13,7 @@
 #include "base/json.h"
 #include "format/qcow2/bitmaps.h"
 #include "format/qcow2/driver.h"
+#include "format/qcow2/ops.h"
 #include "format/qcow2/qcow2.h"
 
 #define MIN_DEFAULT_GRANULARITY (4 * KiB)

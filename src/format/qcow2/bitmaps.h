@@ -47,6 +47,7 @@
 #include "format/qcow2/bitmap_bits.h"
 #include "format/qcow2/bitmap_dir.h"
 
+struct json;
 struct qcow2;
 
 struct qcow2_bitmap {
@@ -135,5 +136,15 @@ void qcow2_bitmaps_count(struct qcow2_bitmaps *all);
  * memory. */
 uint8_t *qcow2_bitmaps_serialise(const struct qcow2_bitmaps *all, bool marks,
                                  int64_t *ret_bytes);
+
+/* -- bitmap_ops.c -------------------------------------------------------- */
+
+/* Adds the array "bitmaps", if there are any. */
+nodiscard int co_fn qcow2_co_bitmaps_json(struct qcow2 *s, struct json *out,
+                                          GError **err);
+/* How many bytes they would take in an image of other clusters. */
+nodiscard int co_fn qcow2_co_bitmaps_measure(struct qcow2 *s,
+                                             unsigned cluster_bits,
+                                             int64_t *ret, GError **err);
 
 #endif /* FORMAT_QCOW2_BITMAPS_H */

@@ -329,7 +329,15 @@ static int co_fn cache_find_or_add_locked(struct cache *c, struct shard *sh,
     return *ret ? 1 : -ENOMEM;
 }
 
-int co_fn cache_co_get(struct cache *c, int64_t offset, struct slice **ret)
+/* Fills the new slice @sl with zeroes.  Nobody can have come meanwhile. */
+static void slice_clear_locked(struct slice *sl)
+{
+    memset(sl->data, 0, (size_t)sl->shard->cache->slice_bytes);
+    sl->loading = false;
+}
+
+static int co_fn slice_get(struct cache *c, int64_t offset, bool zeroes,
+                           struct slice **ret)
 {
     struct shard *sh = shard_of(c, offset);
     struct slice *sl;
@@ -338,7 +346,10 @@ int co_fn cache_co_get(struct cache *c, int64_t offset, struct slice **ret)
     assert(offset % c->slice_bytes == 0);
     pthread_mutex_lock(&sh->lock);
     rc = cache_find_or_add_locked(c, sh, offset, &sl); /* yields */
-    if (rc > 0) {
+    if (rc > 0 && zeroes) {
+        slice_clear_locked(sl);
+        rc = 0;
+    } else if (rc > 0) {
         rc = slice_load_locked(sl); /* yields */
     }
     pthread_mutex_unlock(&sh->lock);
@@ -348,26 +359,15 @@ int co_fn cache_co_get(struct cache *c, int64_t offset, struct slice **ret)
     return rc;
 }
 
+int co_fn cache_co_get(struct cache *c, int64_t offset, struct slice **ret)
+{
+    return slice_get(c, offset, false, ret); /* yields */
+}
+
 int co_fn cache_co_get_zeroes(struct cache *c, int64_t offset,
                               struct slice **ret)
 {
-    struct shard *sh = shard_of(c, offset);
-    struct slice *sl;
-    int rc;
-
-    assert(offset % c->slice_bytes == 0);
-    pthread_mutex_lock(&sh->lock);
-    rc = cache_find_or_add_locked(c, sh, offset, &sl); /* yields */
-    if (rc > 0) {
-        memset(sl->data, 0, (size_t)c->slice_bytes);
-        sl->loading = false;
-        rc = 0;
-    }
-    pthread_mutex_unlock(&sh->lock);
-    if (rc == 0) {
-        *ret = sl;
-    }
-    return rc;
+    return slice_get(c, offset, true, ret); /* yields */
 }
 
 void slice_put(struct slice *sl)

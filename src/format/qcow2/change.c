@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "base/error.h"
+#include "format/qcow2/ops.h"
 #include "format/qcow2/qcow2.h"
 
 /* -- The backing file ---------------------------------------------------- */

@@ -15,6 +15,7 @@
 #include "base/error.h"
 #include "base/log.h"
 #include "format/qcow2/check_priv.h"
+#include "format/qcow2/ops.h"
 #include "format/qcow2/shadow.h"
 
 void check_report(const struct check *c, const char *format, ...)

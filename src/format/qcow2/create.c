@@ -21,6 +21,7 @@
 
 #include "base/error.h"
 #include "format/qcow2/driver.h"
+#include "format/qcow2/ops.h"
 #include "format/qcow2/qcow2.h"
 
 #define SECTOR 512

@@ -3,6 +3,7 @@
 #include "format/qcow2/driver.h"
 
 #include "crypt/cipher.h"
+#include "format/qcow2/ops.h"
 #include "format/qcow2/qcow2.h"
 
 static int qcow2_probe(const uint8_t *head, size_t n, const char *filename)

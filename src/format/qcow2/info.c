@@ -5,7 +5,9 @@
 #include <stdatomic.h>
 
 #include "base/json.h"
+#include "format/qcow2/bitmaps.h"
 #include "format/qcow2/crypt.h"
+#include "format/qcow2/ops.h"
 #include "format/qcow2/qcow2.h"
 
 /* Marked so, or found to be since. */

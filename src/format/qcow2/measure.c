@@ -5,8 +5,10 @@
 #include <errno.h>
 
 #include "base/error.h"
+#include "format/qcow2/bitmaps.h"
 #include "format/qcow2/create.h"
 #include "format/qcow2/driver.h"
+#include "format/qcow2/ops.h"
 #include "format/qcow2/qcow2.h"
 
 static int64_t div_up(int64_t n, int64_t by)

@@ -15,6 +15,7 @@
 #include "base/log.h"
 #include "format/qcow2/bitmaps.h"
 #include "format/qcow2/crypt.h"
+#include "format/qcow2/ops.h"
 
 #define MAX_SLICE_BYTES          (4 * KiB)
 #define DEFAULT_L2_CACHE         (32 * MiB)

@@ -16,10 +16,11 @@
  *                      alloc.c (using them), free.c (giving them back),
  *                      table.c (L1 and L2 tables: from guest to host),
  *                      writeback.c (in which order metadata reach the disk)
- *   requests           read.c, write.c, zero.c (zeroes and discard), packed.c
+ *   requests           read.c, write.c, write_fresh.c (clusters that get a
+ *                      place), zero.c (zeroes and discard), packed.c
  *                      (compressed clusters), crypt.c (encrypted ones),
  *                      vm_state.c, status.c
- *   images as a whole  driver.c (the table), open.c, open_*.c, create.c,
+ *   images as a whole  driver.c (the tables of ops.h), open.c, open_*.c, create.c,
  *                      resize.c, preallocate.c, change.c, info.c, measure.c,
  *                      check.c, check_*.c, amend.c, recount.c (a new refcount
  *                      structure), shadow.c (many tables at one moment)
@@ -460,25 +461,8 @@ struct node *qcow2_backing_at(struct qcow2 *s, int64_t offset);
 /* Reads any range, also past the end of the disk, not through the core. */
 nodiscard int co_fn qcow2_co_read(struct qcow2 *s, int64_t offset,
                                   const struct iovs *dst);
-int co_fn qcow2_co_preadv(struct node *node, int64_t offset,
-                          const struct iovs *dst);
-int co_fn qcow2_co_pwritev(struct node *node, int64_t offset,
-                           const struct iovs *src, unsigned flags);
-int co_fn qcow2_co_pwrite_zeroes(struct node *node, int64_t offset,
-                                 int64_t bytes, unsigned flags);
-int co_fn qcow2_co_pdiscard(struct node *node, int64_t offset, int64_t bytes);
-int co_fn qcow2_co_block_status(struct node *node, bool precise, int64_t offset,
-                                int64_t bytes, struct block_status *ret);
-int co_fn qcow2_co_flush_to_os(struct node *node);
-/* See struct image_ops. */
-void co_fn qcow2_co_unwritten(struct node *node, GPtrArray *ret);
 
-/* VM state (vm_state.c); see struct image_ops. */
-int co_fn qcow2_co_vm_state_readv(struct node *node, int64_t offset,
-                                  const struct iovs *dst);
-int co_fn qcow2_co_vm_state_writev(struct node *node, int64_t offset,
-                                   const struct iovs *src);
-/* Sets where VM state begins behind a disk of @length. */
+/* Sets where VM state (vm_state.c) begins behind a disk of @length. */
 void qcow2_place_vm_state(struct qcow2 *s, int64_t length);
 /* Where the guest offsets end that the L1 table has entries for, or the disk,
  * whatever is more. */
@@ -489,6 +473,9 @@ bool co_fn qcow2_co_is_zero(struct qcow2 *s, int64_t offset, int64_t bytes);
 /* Writes data through the mapping, not compressed. */
 nodiscard int co_fn qcow2_co_write(struct qcow2 *s, int64_t offset,
                                    const struct iovs *src);
+/* Writes zeroes (@bytes > 0) so, where they cannot be marked. */
+nodiscard int co_fn qcow2_co_write_zeroes(struct qcow2 *s, int64_t offset,
+                                          int64_t bytes);
 /* Makes whole guest clusters of a range unmapped, so that the backing file,
  * or zeroes, shine through. */
 nodiscard int co_fn qcow2_co_unmap(struct qcow2 *s, int64_t offset,
@@ -523,7 +510,7 @@ void qcow2_set_geometry(struct qcow2 *s);
  * fewer than now.  @meta held. */
 nodiscard int co_fn qcow2_co_grow_l1(struct qcow2 *s, uint32_t entries);
 /* Gives the disk from @offset, where it ended, to @end places, as far as it has
- * none. */
+ * none.  When it fails nothing behind the cluster of @offset is mapped. */
 nodiscard int co_fn qcow2_co_preallocate(struct qcow2 *s, int64_t offset,
                                          int64_t end, enum prealloc_mode how);
 /* Frees L2 tables that are for what is behind @length only; nothing there is
@@ -543,64 +530,11 @@ nodiscard int co_fn qcow2_co_reload(struct qcow2 *s);
 /* The same, but when it fails it is to be done again, with another header. */
 nodiscard int co_fn qcow2_co_try_reload(struct qcow2 *s);
 
-extern const struct image_option qcow2_options[];
-
-/* check.c; see struct image_ops. */
-int co_fn qcow2_co_check(struct node *node, unsigned fix,
-                         struct image_check *ret, GError **err);
 /* check.c: an image that was not closed is counted again before it is written
  * to; one that is only read, or is to be checked, stays as it is. */
 nodiscard int co_fn qcow2_co_repair_dirty(struct qcow2 *s, GError **err);
 
-int co_fn qcow2_co_open(struct node *node, struct options *opts, GError **err);
-void co_fn qcow2_co_close(struct node *node);
-int co_fn qcow2_co_create(const char *filename, int64_t bytes,
-                          struct options *options, GError **err);
-int co_fn qcow2_co_measure(struct options *options, int64_t bytes,
-                           struct node *src, struct image_measure *ret,
-                           GError **err);
-int co_fn qcow2_co_truncate(struct node *node, int64_t length,
-                            enum prealloc_mode prealloc, unsigned flags,
-                            GError **err);
-int co_fn qcow2_co_info(struct node *node, struct image_info *ret);
-int co_fn qcow2_co_info_json(struct node *node, struct json *out, GError **err);
-/* bitmap_ops.c: adds the array "bitmaps", if there are any. */
-nodiscard int co_fn qcow2_co_bitmaps_json(struct qcow2 *s, struct json *out,
-                                          GError **err);
-/* How many bytes they would take in an image of other clusters. */
-nodiscard int co_fn qcow2_co_bitmaps_measure(struct qcow2 *s,
-                                             unsigned cluster_bits,
-                                             int64_t *ret, GError **err);
-int co_fn qcow2_co_change_backing(struct node *node, const char *filename,
-                                  const char *format, GError **err);
-int co_fn qcow2_co_make_empty(struct node *node);
-int co_fn qcow2_co_amend(struct node *node, struct options *opts, bool force,
-                         image_progress_fn *progress, void *opaque,
-                         GError **err);
-
 /* Leaves no clusters of zeroes in snapshots (expand.c).  As turn_co_end(). */
 nodiscard int co_fn qcow2_co_expand_snapshots(struct qcow2 *s, GError **err);
-
-/* Bitmaps (bitmap_ops.c). */
-int co_fn qcow2_co_bitmap_list(struct node *node, GArray **ret, GError **err);
-int co_fn qcow2_co_bitmap_add(struct node *node, const char *name,
-                              int64_t granularity, bool enabled, GError **err);
-int co_fn qcow2_co_bitmap_change(struct node *node, const char *name,
-                                 enum image_bitmap_change what, GError **err);
-int co_fn qcow2_co_bitmap_merge(struct node *node, const char *name,
-                                struct node *src, const char *src_name,
-                                GError **err);
-int co_fn qcow2_co_bitmap_store(struct node *node, GError **err);
-
-/* Snapshots (snapshot.c, snapshot_show.c); see struct image_ops. */
-int co_fn qcow2_co_snapshot_list(struct node *node, GArray **ret);
-int co_fn qcow2_co_snapshot_create(struct node *node, const char *name,
-                                   GError **err);
-int co_fn qcow2_co_snapshot_apply(struct node *node, const char *id,
-                                  GError **err);
-int co_fn qcow2_co_snapshot_delete(struct node *node, const char *id,
-                                   GError **err);
-int co_fn qcow2_co_snapshot_load(struct node *node, const char *id,
-                                 GError **err);
 
 #endif /* FORMAT_QCOW2_QCOW2_H */

@@ -7,6 +7,7 @@
 
 #include "format/fan.h"
 #include "format/qcow2/crypt.h"
+#include "format/qcow2/ops.h"
 #include "format/qcow2/qcow2.h"
 
 struct node *qcow2_backing_at(struct qcow2 *s, int64_t offset)

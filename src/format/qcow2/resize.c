@@ -15,6 +15,7 @@
 
 #include "base/error.h"
 #include "format/qcow2/bitmaps.h"
+#include "format/qcow2/ops.h"
 #include "format/qcow2/qcow2.h"
 #include "format/qcow2/snapshots.h"
 

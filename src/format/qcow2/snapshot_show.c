@@ -8,6 +8,7 @@
 
 #include "base/endian.h"
 #include "base/error.h"
+#include "format/qcow2/ops.h"
 #include "format/qcow2/qcow2.h"
 #include "format/qcow2/snapshots.h"
 

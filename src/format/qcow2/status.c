@@ -2,6 +2,7 @@
 /*
  * status: where guest bytes come from.
  */
+#include "format/qcow2/ops.h"
 #include "format/qcow2/qcow2.h"
 
 /* Files that lack more than this are looked into. */

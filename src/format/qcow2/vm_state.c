@@ -10,6 +10,7 @@
 #include <stdlib.h>
 
 #include "crypt/cipher.h"
+#include "format/qcow2/ops.h"
 #include "format/qcow2/qcow2.h"
 
 /* log2 of the guest bytes that an L1 entry is for. */

@@ -9,6 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "format/qcow2/ops.h"
 #include "format/qcow2/qcow2.h"
 
 #define SECTOR_BYTES   512

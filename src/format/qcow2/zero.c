@@ -11,6 +11,7 @@
 #include <string.h>
 
 #include "format/qcow2/bitmaps.h"
+#include "format/qcow2/ops.h"
 #include "format/qcow2/qcow2.h"
 
 /* Most zeroes that are written at once where they have to be. */
@@ -178,22 +179,15 @@ static int co_fn wipe(struct qcow2 *s, int64_t offset, int64_t bytes,
 
 /* -- Parts of a cluster -------------------------------------------------- */
 
-/* Writes zeroes like any data. */
-static int co_fn write_zeroes(struct qcow2 *s, int64_t offset, int64_t bytes,
-                              unsigned flags)
+int co_fn qcow2_co_write_zeroes(struct qcow2 *s, int64_t offset, int64_t bytes)
 {
     int64_t step = min_i64(bytes, ZERO_BUFFER);
-    void *buf;
-    int rc = 0;
+    void *buf = node_try_alloc(s->data, step);
+    int rc = buf ? 0 : -ENOMEM;
 
-    if (flags & REQ_NO_FALLBACK) {
-        return -EOPNOTSUPP;
+    if (buf) {
+        memset(buf, 0, (size_t)step);
     }
-    buf = node_try_alloc(s->data, step);
-    if (!buf) {
-        return -ENOMEM;
-    }
-    memset(buf, 0, (size_t)step);
     while (bytes > 0 && rc == 0) {
         struct iovec iov;
         struct iovs src = iovs_one(&iov, buf, min_i64(bytes, step));
@@ -204,6 +198,14 @@ static int co_fn write_zeroes(struct qcow2 *s, int64_t offset, int64_t bytes,
     }
     free(buf);
     return rc;
+}
+
+/* Does so, unless the request is only for what costs less. */
+static int co_fn write_zeroes(struct qcow2 *s, int64_t offset, int64_t bytes,
+                              unsigned flags)
+{
+    return flags & REQ_NO_FALLBACK ? -EOPNOTSUPP
+                                   : qcow2_co_write_zeroes(s, offset, bytes);
 }
 
 /* Makes subclusters [@first, @end) of the cluster that @ref is at zeroes. */

@@ -67,6 +67,12 @@ void mem_complete_all(struct mem *m);
         g_assert_cmpstr(got, ==, want);         \
     } while (0)
 char *mem_log_take(struct mem *m);
+/* Asserts the same, and completes the call that waits the longest. */
+#define mem_step(m, want)    \
+    do {                     \
+        mem_expect(m, want); \
+        mem_complete(m, 0);  \
+    } while (0)
 
 /* For use from several loops: no log, no holding; each call yields up to @n
  * times before it does its work, as dice thrown from @seed on say. */

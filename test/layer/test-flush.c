@@ -66,8 +66,7 @@ static void test_what_makes_dirty(void)
         g_assert_cmpint(job_finish(&jobs[i]), ==, i == 0 ? -EIO : 0);
         log = mem_log_take(m);
         job_start(&f);
-        mem_expect(m, "F");
-        mem_complete(m, 0);
+        mem_step(m, "F");
         g_assert_cmpint(job_finish(&f), ==, 0);
     }
     close_node(node);
@@ -94,8 +93,7 @@ static void test_waiting_makes_dirty(void)
     mem_complete(m, 0);
     g_assert_cmpint(job_finish(&w), ==, 0);
     job_start(&g);
-    mem_expect(m, "F");
-    mem_complete(m, 0);
+    mem_step(m, "F");
     g_assert_cmpint(job_finish(&g), ==, 0);
     close_node(node);
 }
@@ -117,8 +115,7 @@ static void test_one_serves_all(void)
     job_start(&a);
     job_start(&b);
     job_start(&c);
-    mem_expect(m, "F");
-    mem_complete(m, 0);
+    mem_step(m, "F");
     mem_expect(m, "");
     g_assert_cmpint(job_finish(&a), ==, 0);
     g_assert_cmpint(job_finish(&b), ==, 0);
@@ -148,12 +145,10 @@ static void test_later_writes_need_another(void)
     write_now(node);
     job_start(&b);
     job_start(&c);
-    mem_expect(m, "");
-    mem_complete(m, 0);
+    mem_step(m, "");
     g_assert_cmpint(job_finish(&a), ==, 0);
     g_assert_false(b.done || c.done);
-    mem_expect(m, "F");
-    mem_complete(m, 0);
+    mem_step(m, "F");
     g_assert_cmpint(job_finish(&b), ==, 0);
     g_assert_cmpint(job_finish(&c), ==, 0);
     mem_expect(m, "");
@@ -176,12 +171,10 @@ static void test_write_under_way(void)
 
     job_start(&w);
     g_assert_cmpint(job_run(&a), ==, 0);
-    mem_expect(m, "W0+512");
-    mem_complete(m, 0);
+    mem_step(m, "W0+512");
     g_assert_cmpint(job_finish(&w), ==, 0);
     job_start(&b);
-    mem_expect(m, "F");
-    mem_complete(m, 0);
+    mem_step(m, "F");
     g_assert_cmpint(job_finish(&b), ==, 0);
     close_node(node);
 }
@@ -210,8 +203,7 @@ static void test_failure(void)
     g_assert_cmpint(job_finish(&a), ==, -EIO);
     g_assert_cmpint(job_finish(&b), ==, -EIO);
     g_assert_false(c.done);
-    mem_expect(m, "F");
-    mem_complete(m, 0);
+    mem_step(m, "F");
     g_assert_cmpint(job_finish(&c), ==, 0);
     close_node(node);
 }
@@ -229,8 +221,7 @@ static void test_failure_is_tried_again(void)
     g_assert_cmpint(job_finish(&a), ==, -ENOSPC);
     mem_expect(m, "F");
     job_start(&b);
-    mem_expect(m, "F");
-    mem_complete(m, 0);
+    mem_step(m, "F");
     g_assert_cmpint(job_finish(&b), ==, 0);
     close_node(node);
 }
@@ -250,8 +241,7 @@ static void test_fua_is_write_and_flush(void)
     struct job w = job(WRITE, node, 0, 512, REQ_FUA);
 
     job_start(&w);
-    mem_expect(m, "W0+512");
-    mem_complete(m, 0);
+    mem_step(m, "W0+512");
     mem_expect(m, "F");
     g_assert_false(w.done);
     mem_fail(m, 0, -EIO);
@@ -343,8 +333,7 @@ static void test_through_raw(void)
 
     write_now(node);
     job_start(&f);
-    mem_expect(m, "F");
-    mem_complete(m, 0);
+    mem_step(m, "F");
     g_assert_cmpint(job_finish(&f), ==, 0);
     job_start(&w);
     mem_complete_all(m);

@@ -60,12 +60,9 @@ static void test_write_zeroes_write(void)
     job_start(&a);
     job_start(&z);
     job_start(&b);
-    mem_expect(m, "W0+4096");
-    mem_complete(m, 0);
-    mem_expect(m, "Z0+4096");
-    mem_complete(m, 0);
-    mem_expect(m, "W0+512");
-    mem_complete(m, 0);
+    mem_step(m, "W0+4096");
+    mem_step(m, "Z0+4096");
+    mem_step(m, "W0+512");
     g_assert_cmpint(job_finish(&a), ==, 0);
     g_assert_cmpint(job_finish(&z), ==, 0);
     g_assert_cmpint(job_finish(&b), ==, 0);
@@ -86,12 +83,9 @@ static void test_write_discard_write(void)
     job_start(&a);
     job_start(&d);
     job_start(&b);
-    mem_expect(m, "W0+512");
-    mem_complete(m, 0);
-    mem_expect(m, "D0+4096");
-    mem_complete(m, 0);
-    mem_expect(m, "W512+512");
-    mem_complete(m, 0);
+    mem_step(m, "W0+512");
+    mem_step(m, "D0+4096");
+    mem_step(m, "W512+512");
     g_assert_cmpint(job_finish(&a), ==, 0);
     g_assert_cmpint(job_finish(&d), ==, 0);
     g_assert_cmpint(job_finish(&b), ==, 0);
@@ -140,13 +134,10 @@ static void test_reads_keep_the_order(void)
     job_start(&r);
     job_start(&z);
     job_start(&s);
-    mem_expect(m, "R0+512");
-    mem_complete(m, 0);
+    mem_step(m, "R0+512");
     g_assert_true(r.done && bytes_are(r.buf, 'o', 512));
-    mem_expect(m, "Z0+512");
-    mem_complete(m, 0);
-    mem_expect(m, "R0+512");
-    mem_complete(m, 0);
+    mem_step(m, "Z0+512");
+    mem_step(m, "R0+512");
     g_assert_true(s.done && bytes_are(s.buf, 0, 512));
     g_assert_cmpint(job_finish(&r), ==, 0);
     g_assert_cmpint(job_finish(&z), ==, 0);
@@ -175,12 +166,9 @@ static void test_no_overtaking(void)
     job_start(&a);
     job_start(&z);
     job_start(&b);
-    mem_expect(m, "W0+512");
-    mem_complete(m, 0);
-    mem_expect(m, "Z0+1024");
-    mem_complete(m, 0);
-    mem_expect(m, "W512+512");
-    mem_complete(m, 0);
+    mem_step(m, "W0+512");
+    mem_step(m, "Z0+1024");
+    mem_step(m, "W512+512");
     g_assert_cmpint(job_finish(&a), ==, 0);
     g_assert_cmpint(job_finish(&z), ==, 0);
     g_assert_cmpint(job_finish(&b), ==, 0);
@@ -213,20 +201,15 @@ static void test_passing(void)
     job_start(&a);
     job_start(&b);
     job_start(&c);
-    mem_expect(m, "R0+512 R512+512");
-    mem_complete(m, 0);
+    mem_step(m, "R0+512 R512+512");
     mem_expect(m, "W0+512");
     mem_complete(m, 1); /* A ends: now B waits for C */
     mem_expect(m, "");
     job_start(&d);
-    mem_expect(m, "");
-    mem_complete(m, 0);
-    mem_expect(m, "W512+512");
-    mem_complete(m, 0);
-    mem_expect(m, "R0+1024");
-    mem_complete(m, 0);
-    mem_expect(m, "W0+1024");
-    mem_complete(m, 0);
+    mem_step(m, "");
+    mem_step(m, "W512+512");
+    mem_step(m, "R0+1024");
+    mem_step(m, "W0+1024");
     mem_expect(m, "R0+512");
     mem_complete_all(m);
     g_assert_cmpint(job_finish(&a), ==, 0);
@@ -252,10 +235,8 @@ static void test_no_passing(void)
     job_start(&a);
     job_start(&b);
     job_start(&c);
-    mem_expect(m, "R0+512");
-    mem_complete(m, 0);
-    mem_expect(m, "W0+512");
-    mem_complete(m, 0);
+    mem_step(m, "R0+512");
+    mem_step(m, "W0+512");
     mem_expect(m, "R0+1024");
     mem_complete_all(m);
     g_assert_cmpint(job_finish(&a), ==, 0);
@@ -285,10 +266,8 @@ static void test_waits_for_all(void)
     job_start(&z);
     mem_expect(m, "W0+512 W512+512");
     mem_complete(m, 1);
-    mem_expect(m, "");
-    mem_complete(m, 0);
-    mem_expect(m, "Z0+1024");
-    mem_complete(m, 0);
+    mem_step(m, "");
+    mem_step(m, "Z0+1024");
     g_assert_cmpint(job_finish(&a), ==, 0);
     g_assert_cmpint(job_finish(&b), ==, 0);
     g_assert_cmpint(job_finish(&z), ==, 0);
@@ -308,8 +287,7 @@ static void test_all_waiters_go_on(void)
         w[i] = job(WRITE, node, i * 512, 512, .fill = 'a');
         job_start(&w[i]);
     }
-    mem_expect(m, "Z0+4096");
-    mem_complete(m, 0);
+    mem_step(m, "Z0+4096");
     mem_expect(m, "W0+512 W512+512 W1024+512");
     mem_complete_all(m);
     g_assert_cmpint(job_finish(&z), ==, 0);
@@ -331,8 +309,7 @@ static void test_failure_lets_go(void)
     job_start(&w);
     mem_fail(m, 0, -EIO);
     g_assert_cmpint(job_finish(&z), ==, -EIO);
-    mem_expect(m, "Z0+512 W0+512");
-    mem_complete(m, 0);
+    mem_step(m, "Z0+512 W0+512");
     g_assert_cmpint(job_finish(&w), ==, 0);
     close_node(node);
 }
@@ -347,10 +324,8 @@ static void test_serialising_flag(void)
 
     job_start(&r);
     job_start(&w);
-    mem_expect(m, "R0+512");
-    mem_complete(m, 0);
-    mem_expect(m, "W0+512");
-    mem_complete(m, 0);
+    mem_step(m, "R0+512");
+    mem_step(m, "W0+512");
     g_assert_cmpint(job_finish(&r), ==, 0);
     g_assert_cmpint(job_finish(&w), ==, 0);
     close_node(node);
@@ -437,10 +412,8 @@ static void test_truncate_waits_for_tail(void)
     job_start(&w);
     job_start(&t);
     mem_complete(m, 0);
-    mem_expect(m, "R512+512 W512+488");
-    mem_complete(m, 0);
-    mem_expect(m, "T99999");
-    mem_complete(m, 0);
+    mem_step(m, "R512+512 W512+488");
+    mem_step(m, "T99999");
     g_assert_cmpint(job_finish(&w), ==, 0);
     g_assert_cmpint(job_finish(&t), ==, 0);
     g_assert_cmpint(node_length(node), ==, 99999);
@@ -467,12 +440,9 @@ static void test_copy(void)
     job_start(&first);
     job_start(&c); /* waits for the zeroes where it reads */
     job_start(&z);
-    mem_expect(m, "Z0+4096");
-    mem_complete(m, 0);
-    mem_expect(m, "C0+512>4096");
-    mem_complete(m, 0);
-    mem_expect(m, "Z0+8192");
-    mem_complete(m, 0);
+    mem_step(m, "Z0+4096");
+    mem_step(m, "C0+512>4096");
+    mem_step(m, "Z0+8192");
     g_assert_cmpint(job_finish(&first), ==, 0);
     g_assert_cmpint(job_finish(&c), ==, 0);
     g_assert_cmpint(job_finish(&z), ==, 0);

@@ -203,11 +203,9 @@ static void test_same_cluster(void)
     m->hold = true;
     job_start(&a);
     job_start(&b);
-    mem_expect(m, "W24576+512");
-    mem_complete(m, 0);
+    mem_step(m, "W24576+512");
     g_assert_cmpint(job_finish(&a), ==, 0);
-    mem_expect(m, "W25600+512");
-    mem_complete(m, 0);
+    mem_step(m, "W25600+512");
     g_assert_cmpint(job_finish(&b), ==, 0);
     g_assert_true(bytes_are(m->data + 24576, 2, 512));
     g_assert_true(bytes_are(m->data + 24576 + 512, 0, 512));

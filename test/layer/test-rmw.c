@@ -23,119 +23,57 @@ static struct node *open_holding(const char *opts)
     return node;
 }
 
-/*
- *   write 100+50        driver
- *   begins              R0+512
- *   ... read done       W0+512
- *   ... write done
- *   ends, 0
- */
-static void test_inside_one_block(void)
+/* -- One write ----------------------------------------------------------- */
+
+static const struct write_case {
+    const char *name;
+    int64_t offset, bytes;
+    const char *calls[4]; /* one after the other; the last one writes */
+} write_cases[] = {
+    {"inside-one-block", 100, 50, {"R0+512", "W0+512"}},
+    /* Both edges in neighbouring blocks are one read. */
+    {"two-blocks-one-read", 500, 100, {"R0+1024", "W0+1024"}},
+    /* What lies between the edges is not read. */
+    {"edges-apart", 500, 4096, {"R0+512", "R4096+512", "W0+4608"}},
+    /* Not even one block. */
+    {"one-block-between", 500, 600, {"R0+512", "R1024+512", "W0+1536"}},
+    /* An edge that is aligned needs no read. */
+    {"one-edge", 512, 1000, {"R1024+512", "W512+1024"}},
+};
+
+static void test_write(gconstpointer opaque)
 {
+    const struct write_case *c = opaque;
     struct node *node = open_holding(OPTS);
     struct mem *m = mem_of(node);
-    struct job w = job(WRITE, node, 100, 50, .fill = 'w');
+    struct job w = job(WRITE, node, c->offset, c->bytes, .fill = 'w');
+    int64_t end = c->offset + c->bytes;
 
     job_start(&w);
-    mem_expect(m, "R0+512");
-    mem_complete(m, 0);
-    mem_expect(m, "W0+512");
-    g_assert_false(w.done);
-    mem_complete(m, 0);
+    for (int i = 0; c->calls[i]; i++) {
+        g_assert_false(w.done);
+        mem_step(m, c->calls[i]);
+    }
+    mem_expect(m, "");
     g_assert_cmpint(job_finish(&w), ==, 0);
-    g_assert_true(bytes_are(m->data, 'o', 100));
-    g_assert_true(bytes_are(m->data + 100, 'w', 50));
-    g_assert_true(bytes_are(m->data + 150, 'o', 512));
+    g_assert_true(bytes_are(m->data, 'o', c->offset));
+    g_assert_true(bytes_are(m->data + c->offset, 'w', c->bytes));
+    g_assert_true(bytes_are(m->data + end, 'o', m->size - end));
     close_node(node);
 }
 
-/* Both edges in neighbouring blocks are one read. */
-static void test_two_blocks(void)
+/* The @n-th call fails; nothing comes after it. */
+static void check_failed_read(const struct write_case *c, int n)
 {
     struct node *node = open_holding(OPTS);
     struct mem *m = mem_of(node);
-    struct job w = job(WRITE, node, 500, 100, .fill = 'w');
+    struct job w = job(WRITE, node, c->offset, c->bytes, .fill = 'w');
 
     job_start(&w);
-    mem_expect(m, "R0+1024");
-    mem_complete(m, 0);
-    mem_expect(m, "W0+1024");
-    mem_complete(m, 0);
-    g_assert_cmpint(job_finish(&w), ==, 0);
-    g_assert_true(bytes_are(m->data, 'o', 500));
-    g_assert_true(bytes_are(m->data + 500, 'w', 100));
-    g_assert_true(bytes_are(m->data + 600, 'o', 1024));
-    close_node(node);
-}
-
-/* What lies between the edges is not read. */
-static void test_edges_apart(void)
-{
-    struct node *node = open_holding(OPTS);
-    struct mem *m = mem_of(node);
-    struct job w = job(WRITE, node, 500, 4096, .fill = 'w');
-
-    job_start(&w);
-    mem_expect(m, "R0+512");
-    mem_complete(m, 0);
-    mem_expect(m, "R4096+512");
-    mem_complete(m, 0);
-    mem_expect(m, "W0+4608");
-    mem_complete(m, 0);
-    g_assert_cmpint(job_finish(&w), ==, 0);
-    g_assert_true(bytes_are(m->data, 'o', 500));
-    g_assert_true(bytes_are(m->data + 500, 'w', 4096));
-    g_assert_true(bytes_are(m->data + 4596, 'o', 512));
-    close_node(node);
-}
-
-/* Not even one block. */
-static void test_one_block_between(void)
-{
-    struct node *node = open_holding(OPTS);
-    struct mem *m = mem_of(node);
-    struct job w = job(WRITE, node, 500, 600, .fill = 'w');
-
-    job_start(&w);
-    mem_complete(m, 0);
-    mem_complete(m, 0);
-    mem_expect(m, "R0+512 R1024+512 W0+1536");
-    mem_complete(m, 0);
-    g_assert_cmpint(job_finish(&w), ==, 0);
-    close_node(node);
-}
-
-/* An edge that is aligned needs no read. */
-static void test_one_edge(void)
-{
-    struct node *node = open_holding(OPTS);
-    struct mem *m = mem_of(node);
-    struct job w = job(WRITE, node, 512, 1000, .fill = 'w');
-
-    job_start(&w);
-    mem_expect(m, "R1024+512");
-    mem_complete(m, 0);
-    mem_expect(m, "W512+1024");
-    mem_complete(m, 0);
-    g_assert_cmpint(job_finish(&w), ==, 0);
-    g_assert_true(bytes_are(m->data + 512, 'w', 1000));
-    g_assert_true(bytes_are(m->data + 1512, 'o', 512));
-    close_node(node);
-}
-
-/*
- *   write 100+50        driver
- *   begins              R0+512
- *   ends, -EIO          fails with -EIO; no write
- */
-static void test_failed_read_writes_nothing(void)
-{
-    struct node *node = open_holding(OPTS);
-    struct mem *m = mem_of(node);
-    struct job w = job(WRITE, node, 100, 50, .fill = 'w');
-
-    job_start(&w);
-    mem_expect(m, "R0+512");
+    for (int i = 0; i < n; i++) {
+        mem_step(m, c->calls[i]);
+    }
+    mem_expect(m, c->calls[n]);
     mem_fail(m, 0, -EIO);
     mem_expect(m, "");
     g_assert_cmpint(job_finish(&w), ==, -EIO);
@@ -143,38 +81,17 @@ static void test_failed_read_writes_nothing(void)
     close_node(node);
 }
 
-/* The same for the first of two edges, which are read one after the other. */
-static void test_failed_head_read_writes_nothing(void)
+/* A write whose edges cannot be read writes nothing, whichever read fails. */
+static void test_failed_read(gconstpointer opaque)
 {
-    struct node *node = open_holding(OPTS);
-    struct mem *m = mem_of(node);
-    struct job w = job(WRITE, node, 500, 4096, .fill = 'w');
+    const struct write_case *c = opaque;
 
-    job_start(&w);
-    mem_expect(m, "R0+512");
-    mem_fail(m, 0, -EIO);
-    mem_expect(m, "");
-    g_assert_cmpint(job_finish(&w), ==, -EIO);
-    g_assert_true(bytes_are(m->data, 'o', m->size));
-    close_node(node);
+    for (int n = 0; c->calls[n + 1]; n++) {
+        check_failed_read(c, n);
+    }
 }
 
-/* The same for the second of two edges. */
-static void test_failed_tail_read_writes_nothing(void)
-{
-    struct node *node = open_holding(OPTS);
-    struct mem *m = mem_of(node);
-    struct job w = job(WRITE, node, 500, 4096, .fill = 'w');
-
-    job_start(&w);
-    mem_complete(m, 0);
-    mem_expect(m, "R0+512 R4096+512");
-    mem_fail(m, 0, -EIO);
-    mem_expect(m, "");
-    g_assert_cmpint(job_finish(&w), ==, -EIO);
-    g_assert_true(bytes_are(m->data, 'o', m->size));
-    close_node(node);
-}
+/* -- Requests that meet -------------------------------------------------- */
 
 /*
  *   A write 0+100   B write 200+100   driver
@@ -194,15 +111,11 @@ static void test_two_in_one_block(void)
 
     job_start(&a);
     job_start(&b);
-    mem_expect(m, "R0+512");
-    mem_complete(m, 0);
-    mem_expect(m, "W0+512");
-    mem_complete(m, 0);
+    mem_step(m, "R0+512");
+    mem_step(m, "W0+512");
     g_assert_true(a.done);
-    mem_expect(m, "R0+512");
-    mem_complete(m, 0);
-    mem_expect(m, "W0+512");
-    mem_complete(m, 0);
+    mem_step(m, "R0+512");
+    mem_step(m, "W0+512");
     g_assert_cmpint(job_finish(&a), ==, 0);
     g_assert_cmpint(job_finish(&b), ==, 0);
     g_assert_true(bytes_are(m->data, 'a', 100));
@@ -231,10 +144,8 @@ static void test_waits_for_plain_write(void)
 
     job_start(&a);
     job_start(&b);
-    mem_expect(m, "W0+512");
-    mem_complete(m, 0);
-    mem_expect(m, "R0+512");
-    mem_complete(m, 0);
+    mem_step(m, "W0+512");
+    mem_step(m, "R0+512");
     mem_complete(m, 0);
     mem_expect(m, "W0+512");
     g_assert_cmpint(job_finish(&a), ==, 0);
@@ -254,8 +165,7 @@ static void test_unaligned_read(void)
 
     memset(m->data + 500, 'r', 100);
     job_start(&r);
-    mem_expect(m, "R0+1024");
-    mem_complete(m, 0);
+    mem_step(m, "R0+1024");
     g_assert_true(r.done);
     g_assert_true(bytes_are(r.buf, 'r', 100));
     g_assert_cmpint(job_finish(&r), ==, 0);
@@ -298,8 +208,7 @@ static void test_misaligned_memory(void)
 
     memset(m->data + 512, 'x', 1024);
     job_start(&r);
-    mem_expect(m, "R512+1024");
-    mem_complete(m, 0);
+    mem_step(m, "R512+1024");
     g_assert_cmpint(job_finish(&r), ==, 0);
     g_assert_true(bytes_are(odd, 'x', 1024));
     g_assert_cmpint(buf[0], ==, 'w');
@@ -342,8 +251,7 @@ static void test_tail_is_readable(void)
 
     memset(m->data + 1000, 'X', 1000); /* must not be seen */
     job_start(&r);
-    mem_expect(m, "R0+1024");
-    mem_complete(m, 0);
+    mem_step(m, "R0+1024");
     g_assert_true(r.done && bytes_are(r.buf, 'o', 1000));
     g_assert_cmpint(job_finish(&r), ==, 0);
     close_node(node);
@@ -361,10 +269,8 @@ static void test_tail_is_writable(void)
     struct job w = job(WRITE, node, 900, 100, .fill = 'w');
 
     job_start(&w);
-    mem_expect(m, "R512+512");
-    mem_complete(m, 0);
-    mem_expect(m, "W512+488");
-    mem_complete(m, 0);
+    mem_step(m, "R512+512");
+    mem_step(m, "W512+488");
     g_assert_cmpint(job_finish(&w), ==, 0);
     g_assert_true(bytes_are(m->data, 'o', 900));
     g_assert_true(bytes_are(m->data + 900, 'w', 100));
@@ -381,8 +287,7 @@ static void test_whole_tail(void)
     struct job w = job(WRITE, node, 0, 1000, .fill = 'w');
 
     job_start(&w);
-    mem_expect(m, "W0+1000");
-    mem_complete(m, 0);
+    mem_step(m, "W0+1000");
     g_assert_cmpint(job_finish(&w), ==, 0);
     g_assert_cmpint(m->size, ==, 1000);
     close_node(node);
@@ -409,8 +314,7 @@ static void test_tail_keeps_neighbours_away(void)
     job_start(&a);
     job_start(&b);
     job_start(&c);
-    mem_expect(m, "R67584+512 W65024+512");
-    mem_complete(m, 0);
+    mem_step(m, "R67584+512 W65024+512");
     mem_expect(m, "W67584+416");
     mem_complete(m, 1);
     mem_expect(m, "W65536+512");
@@ -478,17 +382,14 @@ static void test_becomes_the_tail(void)
 
     job_start(&t);
     job_start(&w);
-    mem_expect(m, "T70000");
-    mem_complete(m, 0);
+    mem_step(m, "T70000");
     g_assert_cmpint(job_finish(&t), ==, 0);
     mem_expect(m, "R69632+512");
     job_start(&n);
     mem_complete(m, 0);
-    mem_expect(m, "W69632+368");
-    mem_complete(m, 0);
+    mem_step(m, "W69632+368");
     g_assert_cmpint(job_finish(&w), ==, 0);
-    mem_expect(m, "W65536+512");
-    mem_complete(m, 0);
+    mem_step(m, "W65536+512");
     g_assert_cmpint(job_finish(&n), ==, 0);
     g_assert_cmpint(m->size, ==, 70000);
     close_node(node);
@@ -500,17 +401,14 @@ int main(int argc, char **argv)
 
     g_test_init(&argc, &argv, NULL);
     fixture_register();
-    g_test_add_func("/rmw/inside-one-block", test_inside_one_block);
-    g_test_add_func("/rmw/two-blocks-one-read", test_two_blocks);
-    g_test_add_func("/rmw/edges-apart", test_edges_apart);
-    g_test_add_func("/rmw/one-block-between", test_one_block_between);
-    g_test_add_func("/rmw/one-edge", test_one_edge);
-    g_test_add_func("/rmw/failed-read-writes-nothing",
-                    test_failed_read_writes_nothing);
-    g_test_add_func("/rmw/failed-head-read-writes-nothing",
-                    test_failed_head_read_writes_nothing);
-    g_test_add_func("/rmw/failed-tail-read-writes-nothing",
-                    test_failed_tail_read_writes_nothing);
+    for (size_t i = 0; i < G_N_ELEMENTS(write_cases); i++) {
+        const struct write_case *c = &write_cases[i];
+        g_autofree char *path = g_strdup_printf("/rmw/%s", c->name);
+        g_autofree char *failed = g_strdup_printf("%s/failed-read", path);
+
+        g_test_add_data_func(path, c, test_write);
+        g_test_add_data_func(failed, c, test_failed_read);
+    }
     g_test_add_func("/rmw/two-in-one-block", test_two_in_one_block);
     g_test_add_func("/rmw/waits-for-plain-write", test_waits_for_plain_write);
     g_test_add_func("/rmw/unaligned-read", test_unaligned_read);

@@ -281,17 +281,9 @@ static int co_fn erase_slot(const struct slot_change *c, int64_t slot,
     return rc < 0 ? rc : store_changes(c, changes, err); /* yields */
 }
 
-static int co_fn activate(const struct slot_change *c, GError **err)
+/* Can the slot be set?  0, or an error. */
+static int check_activate(const struct slot_change *c, GError **err)
 {
-    struct luks_change changes[2];
-    struct luks_job j = {
-        .im = c->im,
-        .slot = (int)c->slot,
-        .iter_ms = c->iter_ms ? c->iter_ms : LUKS_DEFAULT_ITER_MS,
-        .changes = changes,
-    };
-    int64_t rc = 0;
-
     if (!c->new_secret) {
         return error_set(err, -EINVAL,
                          "state=active needs new-secret, the secret that the "
@@ -302,17 +294,40 @@ static int co_fn activate(const struct slot_change *c, GError **err)
                          "old-secret goes with state=inactive; name the slot "
                          "by keyslot");
     }
-    if (c->slot >= 0 && is_active(c, c->slot)) {
-        if (!c->force) {
-            return error_set(err, -EBUSY,
-                             "key slot %" PRId64 " is in use; erase it first, "
-                             "or overwrite it with --force",
-                             c->slot);
-        }
-        rc = erase_slot(c, c->slot, err); /* yields */
+    if (c->slot >= 0 && is_active(c, c->slot) && !c->force) {
+        return error_set(err, -EBUSY,
+                         "key slot %" PRId64 " is in use; erase it first, "
+                         "or overwrite it with --force",
+                         c->slot);
+    }
+    return 0;
+}
+
+static int co_fn activate(const struct slot_change *c, GError **err)
+{
+    bool overwrite = c->slot >= 0 && is_active(c, c->slot);
+    struct luks_change changes[2];
+    struct luks_job j = {
+        .im = c->im,
+        .slot = (int)c->slot,
+        .iter_ms = c->iter_ms ? c->iter_ms : LUKS_DEFAULT_ITER_MS,
+        .changes = changes,
+    };
+    int64_t rc = check_activate(c, err);
+
+    if (rc < 0) {
+        return (int)rc;
+    }
+    /* On disk the slot stays what it is until there is a new one: it may be
+     * the last that opens the disk, and making one takes seconds. */
+    if (overwrite) {
+        c->im->luks.slots[c->slot].active = false;
     }
     j.secret = as_luks(c->new_secret);
-    rc = rc ? rc : run_job(job_add, &j, err);                 /* yields */
+    rc = run_job(job_add, &j, err); /* yields */
+    if (rc < 0 && overwrite) {
+        c->im->luks.slots[c->slot].active = true;
+    }
     return rc < 0 ? (int)rc : store_changes(c, changes, err); /* yields */
 }
 

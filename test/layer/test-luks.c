@@ -343,6 +343,7 @@ static void test_discard(void)
 struct amending {
     struct node *node;
     const char *options;
+    bool force;
 };
 
 static void amend_entry(void *opaque)
@@ -353,32 +354,38 @@ static void amend_entry(void *opaque)
 
     co_assert_role();
     g_assert_cmpint(options_parse(o, a->options, NULL), ==, 0);
-    (void)!node_driver(a->node)->image->co_amend(a->node, o, false, NULL, NULL,
-                                                 &err);
+    (void)!node_driver(a->node)->image->co_amend(a->node, o, a->force, NULL,
+                                                 NULL, &err);
     g_assert_no_error(err);
 }
 
 /*
  * A slot that is set has its key on disk before the header says so; one that
- * is erased has lost it for good before the header forgets the slot.
+ * is erased has lost it for good before the header forgets the slot.  One that
+ * is overwritten, maybe the only one, keeps its key until there is another.
  */
 static void test_order_of_slot_changes(void)
 {
-    static const char *const changes[] = {
-        "state=active,keyslot=1,new-secret=wrong,iter-time=1",
-        "state=inactive,keyslot=1",
+    static const struct {
+        const char *change;
+        int slot;
+        bool force;
+    } changes[] = {
+        {"state=active,keyslot=1,new-secret=wrong,iter-time=1", 1, false},
+        {"state=inactive,keyslot=1", 1, false},
+        {"state=active,keyslot=0,new-secret=wrong,iter-time=1", 0, true},
     };
     struct node *node = open_good();
     struct mem *m = mem_of(node);
-    const struct luks_slot *s = &header.slots[1];
-    g_autofree char *want = g_strdup_printf(
-        "W%" G_GINT64_FORMAT "+%" G_GINT64_FORMAT " F W0+1024 F",
-        (gint64)s->key_offset,
-        (gint64)(s->stripes * cipher_key_bytes(&header.cipher)));
 
     g_free(mem_log_take(m));
     for (size_t i = 0; i < G_N_ELEMENTS(changes); i++) {
-        struct amending a = {node, changes[i]};
+        const struct luks_slot *s = &header.slots[changes[i].slot];
+        struct amending a = {node, changes[i].change, changes[i].force};
+        g_autofree char *want = g_strdup_printf(
+            "W%" G_GINT64_FORMAT "+%" G_GINT64_FORMAT " F W0+1024 F",
+            (gint64)s->key_offset,
+            (gint64)(s->stripes * cipher_key_bytes(&header.cipher)));
 
         job_run(&job(CALL, .call = amend_entry, .opaque = &a));
         mem_expect(m, want);

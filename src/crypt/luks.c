@@ -85,33 +85,56 @@ static bool is_the_key(const struct luks *luks, const struct luks_key *key)
     return memeql_sec(digest, luks->mk_digest, sizeof(digest));
 }
 
+/* What it takes to read or write the material of a slot. */
+struct material {
+    struct cipher *cipher; /* of the slot, for one passphrase */
+    uint8_t *split;        /* the material in the clear: whole sectors */
+    size_t bytes;
+};
+
+static int material_init(struct material *m, const struct luks *luks, int slot,
+                         const struct luks_secret *secret, GError **err)
+{
+    int rc = slot_cipher(luks, slot, secret, &m->cipher, err);
+
+    if (rc < 0) {
+        return rc;
+    }
+    m->bytes = (size_t)align_up(luks_slot_bytes(luks, slot), CIPHER_SECTOR);
+    m->split = secure_alloc(m->bytes);
+    if (!m->split) {
+        cipher_free(m->cipher);
+        return error_set(err, -ENOMEM, "out of memory for a key");
+    }
+    return 0;
+}
+
+static void material_fini(struct material *m)
+{
+    secure_free(m->split, m->bytes);
+    cipher_free(m->cipher);
+}
+
 int luks_unlock_slot(const struct luks *luks, const uint8_t *area, int slot,
                      const struct luks_secret *secret, struct luks_key *ret,
                      GError **err)
 {
     const struct luks_slot *s = &luks->slots[slot];
-    size_t bytes = (size_t)align_up(luks_slot_bytes(luks, slot), CIPHER_SECTOR);
-    struct cipher *cipher;
-    uint8_t *split;
+    struct material m;
     int rc;
 
     if (!s->active) {
         return error_set(err, -EACCES, "slot %d is not in use", slot);
     }
-    rc = slot_cipher(luks, slot, secret, &cipher, err);
+    rc = material_init(&m, luks, slot, secret, err);
     if (rc < 0) {
         return rc;
     }
-    split = secure_alloc(bytes);
-    if (!split) {
-        cipher_free(cipher);
-        return error_set(err, -ENOMEM, "out of memory for a key");
-    }
-    cipher_decrypt(cipher, 0, split, area + s->key_offset, (int64_t)bytes);
-    af_merge(luks->hash, split, cipher_key_bytes(&luks->cipher), s->stripes,
+    cipher_decrypt(m.cipher, 0, m.split, area + s->key_offset,
+                   (int64_t)m.bytes);
+    af_merge(luks->hash, m.split, cipher_key_bytes(&luks->cipher), s->stripes,
              ret->bytes);
-    secure_free(split, bytes);
-    cipher_free(cipher);
+    material_fini(&m);
     if (is_the_key(luks, ret)) {
         return slot;
     }
@@ -196,26 +219,19 @@ static int fill_material(const struct luks *luks, uint8_t *area, int slot,
 {
     const struct luks_slot *s = &luks->slots[slot];
     size_t key_bytes = cipher_key_bytes(&luks->cipher);
-    size_t bytes = (size_t)align_up(luks_slot_bytes(luks, slot), CIPHER_SECTOR);
-    struct cipher *cipher;
-    uint8_t *split;
-    int rc = slot_cipher(luks, slot, secret, &cipher, err);
+    struct material m;
+    int rc = material_init(&m, luks, slot, secret, err);
 
     if (rc < 0) {
         return rc;
     }
-    split = secure_alloc(bytes);
-    if (!split) {
-        cipher_free(cipher);
-        return error_set(err, -ENOMEM, "out of memory for a key");
-    }
-    rc = random_bytes(split, key_bytes * (s->stripes - 1), err);
+    rc = random_bytes(m.split, key_bytes * (s->stripes - 1), err);
     if (rc == 0) {
-        af_split(luks->hash, key->bytes, key_bytes, s->stripes, split);
-        cipher_encrypt(cipher, 0, area + s->key_offset, split, (int64_t)bytes);
+        af_split(luks->hash, key->bytes, key_bytes, s->stripes, m.split);
+        cipher_encrypt(m.cipher, 0, area + s->key_offset, m.split,
+                       (int64_t)m.bytes);
     }
-    secure_free(split, bytes);
-    cipher_free(cipher);
+    material_fini(&m);
     return rc;
 }
 

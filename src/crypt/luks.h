@@ -161,8 +161,8 @@ nodiscard int luks_add_slot(struct luks *luks, uint8_t *area, int slot,
  *
  * Returns 0, or
  *   -EINVAL  no such slot, or it is not in use
- *   -EPERM   it is the last one in use, and @force is not given: without it
- *            nobody can read the disk any more
+ *   -EPERM   it is the last one in use, without which nobody can read the
+ *            disk any more, and @flags lack LUKS_ERASE_LAST
  */
 enum luks_erase_flags {
     LUKS_ERASE_LAST = 1 << 0, /* although nothing opens the disk afterwards */

@@ -15,23 +15,10 @@ import signal
 import sys
 import time
 
+from checks import equal, result
+
 BLOCK = 4096
 N = 24
-
-
-def equal(what, got, want):
-    print(f'{"ok" if got == want else "not ok"} - {what}')
-    if got != want:
-        print(f'# got {got!r}, want {want!r}')
-
-
-def result(call, *arguments):
-    try:
-        return call(*arguments)
-    except OSError as e:
-        return e.strerror
-
-
 EIO = 'Input/output error'
 
 

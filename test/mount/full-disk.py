@@ -14,22 +14,9 @@ import mmap
 import os
 import sys
 
+from checks import equal, result
+
 MIB = 1 << 20
-
-
-def equal(what, got, want):
-    print(f'{"ok" if got == want else "not ok"} - {what}')
-    if got != want:
-        print(f'# got {got!r}, want {want!r}')
-
-
-def result(call, *arguments):
-    try:
-        return call(*arguments)
-    except OSError as e:
-        return e.strerror
-
-
 FULL = 'No space left on device'
 
 

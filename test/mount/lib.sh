@@ -22,6 +22,8 @@
 # shellcheck source=../tap.sh
 . "$(dirname "${BASH_SOURCE[0]}")/../tap.sh"
 
+export PYTHONDONTWRITEBYTECODE=1 # next to the tests
+
 # A COMMAND that crashes is a failed test, too.
 adopt()
 {

@@ -11,16 +11,12 @@ import os
 import signal
 import sys
 
+from checks import equal
+
 PAGE = 4096
 MIB = 1 << 20
 
 n_used = 0
-
-
-def equal(what, got, want):
-    print(f'{"ok" if got == want else "not ok"} - {what}')
-    if got != want:
-        print(f'# got {got!r}, want {want!r}')
 
 
 def fresh():

@@ -334,7 +334,7 @@ static void test_number(void)
     g_assert_cmpint(n_crashes, >=, MIN_CRASHES * percent / 100);
     g_assert_cmpint(n_in_flight, >=, MIN_CRASHES / 20 * percent / 100);
     g_test_message("%d bitmaps, %d of them consistent", n_bitmaps, n_usable);
-    g_assert_cmpint(n_usable, >, n_bitmaps / 50);
+    g_assert_cmpint(n_usable, >, n_bitmaps / 100);
     g_assert_cmpint(n_usable, <, n_bitmaps);
 }
 

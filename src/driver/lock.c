@@ -128,47 +128,82 @@ static bool fdinfo_has_lock(const char *path, uint64_t inode, int byte)
     return false;
 }
 
-static bool process_has_lock(const char *pid, int own_fd, uint64_t inode,
-                             int byte)
+/* A lock that is looked for. */
+struct wanted {
+    int fd; /* our own, which is not meant */
+    int byte;
+    uint64_t inode;
+    const char *path; /* only descriptors that lead there; NULL: all */
+};
+
+static char *descriptor_path(const char *pid, const char *name)
+{
+    g_autofree char *link = g_strdup_printf("/proc/%s/fd/%s", pid, name);
+
+    return g_file_read_link(link, NULL);
+}
+
+static bool descriptor_has_lock(const char *pid, const char *name,
+                                const struct wanted *w)
+{
+    g_autofree char *info = g_strdup_printf("/proc/%s/fdinfo/%s", pid, name);
+    g_autofree char *path = w->path ? descriptor_path(pid, name) : NULL;
+
+    return g_strcmp0(path, w->path) == 0 &&
+           fdinfo_has_lock(info, w->inode, w->byte);
+}
+
+static bool process_has_lock(const char *pid, const struct wanted *w)
 {
     g_autofree char *folder = g_strdup_printf("/proc/%s/fdinfo", pid);
-    g_autofree char *own_name = g_strdup_printf("%d", own_fd);
+    g_autofree char *own_name = g_strdup_printf("%d", w->fd);
     g_autofree char *own_pid = g_strdup_printf("%d", getpid());
     bool self = strcmp(pid, own_pid) == 0;
-    GDir *dir = g_dir_open(folder, 0, NULL);
+    g_autoptr(GDir) dir = g_dir_open(folder, 0, NULL);
     const char *name;
-    bool found = false;
 
-    while (dir && !found && (name = g_dir_read_name(dir))) {
-        g_autofree char *path = g_build_filename(folder, name, NULL);
-
-        if (!self || strcmp(name, own_name) != 0) {
-            found = fdinfo_has_lock(path, inode, byte);
+    while (dir && (name = g_dir_read_name(dir))) {
+        if ((!self || strcmp(name, own_name) != 0) &&
+            descriptor_has_lock(pid, name, w)) {
+            return true;
         }
     }
-    if (dir) {
-        g_dir_close(dir);
+    return false;
+}
+
+/* The process that has that lock; 0 when it cannot be found. */
+static int process_with_lock(const struct wanted *w)
+{
+    g_autoptr(GDir) dir = g_dir_open("/proc", 0, NULL);
+    const char *pid;
+
+    while (dir && (pid = g_dir_read_name(dir))) {
+        if (g_ascii_isdigit(*pid) && process_has_lock(pid, w)) {
+            return (int)g_ascii_strtoll(pid, NULL, 10);
+        }
     }
-    return found;
+    return 0;
 }
 
 /* The process that has a lock on @byte; 0 when it cannot be found. */
 static int lock_find_holder(int fd, int byte)
 {
-    GDir *dir = g_dir_open("/proc", 0, NULL);
-    const char *pid;
+    g_autofree char *name = g_strdup_printf("%d", fd);
+    g_autofree char *path = descriptor_path("self", name);
+    struct wanted w = {.fd = fd, .byte = byte, .path = path};
     struct stat st;
-    int holder = 0;
+    int holder;
 
-    while (dir && !holder && fstat(fd, &st) == 0 &&
-           (pid = g_dir_read_name(dir))) {
-        if (g_ascii_isdigit(*pid) &&
-            process_has_lock(pid, fd, st.st_ino, byte)) {
-            holder = (int)g_ascii_strtoll(pid, NULL, 10);
-        }
+    if (fstat(fd, &st) < 0) {
+        return 0;
     }
-    if (dir) {
-        g_dir_close(dir);
+    w.inode = st.st_ino;
+    /* What locks there are on other files may take the kernel long to tell, so
+     * those who have the file by this name come first. */
+    holder = process_with_lock(&w);
+    if (holder == 0) {
+        w.path = NULL;
+        holder = process_with_lock(&w);
     }
     return holder;
 }

@@ -38,6 +38,9 @@ refused()
 qsd off
 refused rw "$pid"
 refused ro "$pid"
+ln "$img" "$tmp/other.img"
+is 'mounted by another name: refused, and names who has it' \
+    "$(try_start "$tmp/other.img" 2>&1 | grep -c "pid $pid (qemu-storage-d")" 1
 ok 'mount locking=off: nobody is asked' try_start -o ro,locking=off "$img"
 stop
 qsd_stop

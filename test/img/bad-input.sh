@@ -247,6 +247,24 @@ is 'compare: what went wrong, then what else differs' \
     'coblk-img: ERROR
 Warning: Image size mismatch!'
 
+# What is in use may be known to one table only, which cannot be read.
+img create -q -f qcow2 unreadable 8M
+"$COBLK" io -c 'write -q -P 3 0 1M' unreadable
+field() # OFFSET: the 8 bytes there in unreadable
+{
+    echo "0x$(od -An -j "$1" -N 8 -t x8 --endian=big unreadable | tr -d ' ')"
+}
+l2=$(($(field "$(($(field 40)))") & 0xfffffffffffe00))
+cp unreadable before
+for what in leaks all; do
+    img check -q -r $what --image-opts "driver=qcow2,file.driver=blkdebug,\
+file.image.filename=unreadable,file.inject-error.0.event=none,\
+file.inject-error.0.iotype=read,file.inject-error.0.sector=$((l2 / 512))" 2>err
+    is "check -r $what, of which a table cannot be read: status" $? 1
+    ok '... says why' grep -q 'cannot be repaired, for some of its tables' err
+    equal '... frees nothing' unreadable before
+done
+
 # -- No space
 
 if mkdir tiny && unshare --mount true 2>/dev/null &&

@@ -96,6 +96,15 @@ static int co_fn store_snapshots(struct check *c)
 
 /* -- Counts -------------------------------------------------------------- */
 
+/* Counts what refers to each cluster.  A repair must know all of that: what
+ * only a table refers to that cannot be read is not free. */
+static int co_fn walk(struct check *c)
+{
+    int rc = check_walk(c); /* yields */
+
+    return rc == 0 && c->fix && c->r->check_errors > 0 ? -EIO : rc;
+}
+
 /* Counts everything, from nothing. */
 static int co_fn count_all(struct check *c)
 {
@@ -108,7 +117,7 @@ static int co_fn count_all(struct check *c)
     if (!c->counts) {
         return -ENOMEM;
     }
-    rc = check_walk(c);                  /* yields */
+    rc = walk(c);                        /* yields */
     return rc ? rc : check_structure(c); /* yields */
 }
 
@@ -167,7 +176,14 @@ static int co_fn check_counts(struct check *c, GError **err)
     int64_t corruptions;
     int rc;
 
-    rc = check_walk(c); /* yields */
+    rc = walk(c); /* yields */
+    if (rc < 0 && r->check_errors > 0) {
+        return error_set(err, rc,
+                         "%s: cannot be repaired, for some of its tables "
+                         "cannot be read; save what can be with 'convert "
+                         "--salvage'",
+                         node_filename(c->s->node));
+    }
     corruptions = r->corruptions;
     rc = rc ? rc : check_structure(c);  /* yields */
     rc = rc ? rc : check_compare(c, 0); /* yields */

@@ -10,6 +10,8 @@
 #   stop                       unmount it; fails when a write was lost
 #   adopt PREFIX COMMAND...    a test for each line "ok - WHAT", "not ok - WHAT"
 #   is_mounted [PATH]          is a mount of coblk at PATH, or $mnt?
+#   is_idle                    is no request under way?  (After its clients have
+#                              ended the kernel may still be reading ahead.)
 #   gone PID                   has that process ended?
 #   private_mounts             start again in a mount name space of its own
 #   open_fuse                  there, let everybody open /dev/fuse
@@ -123,6 +125,11 @@ window()
 info()
 {
     jq -r "$1" "$mnt/.coblk/info.json"
+}
+
+is_idle()
+{
+    [ "$(jq .queue_depth "$mnt/.coblk/stats.json")" = 0 ]
 }
 
 clean_up()

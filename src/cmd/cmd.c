@@ -10,6 +10,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
+#include <unistd.h>
 
 #include "base/error.h"
 #include "base/options.h"
@@ -132,6 +134,15 @@ int cmd_parse(int argc, char **argv, const GOptionEntry *entries,
         *args = g_new0(char *, 1);
     }
     return CMD_OK;
+}
+
+int cmd_columns(void)
+{
+    struct winsize size = {.ws_col = 0};
+
+    return ioctl(STDOUT_FILENO, TIOCGWINSZ, &size) == 0 && size.ws_col > 0
+               ? size.ws_col
+               : 80;
 }
 
 int cmd_add_object(const char *text, GError **err)

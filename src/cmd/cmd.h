@@ -56,6 +56,9 @@ int cmd_parse(int argc, char **argv, const GOptionEntry *entries,
               const char *args_help, const char *summary,
               const char *description, char ***args);
 
+/* How wide the terminal on standard output is; 80 where it does not say. */
+int cmd_columns(void);
+
 /* Finds the mount of ours at @path.  Returns CMD_OK or, after the message, the
  * exit status. */
 int cmd_find_mount(const char *path, struct mount_entry *ret);

@@ -3,10 +3,9 @@
 #include "cmd/img-picture.h"
 
 #include <glib.h>
-#include <sys/ioctl.h>
-#include <unistd.h>
 
 #include "base/align.h"
+#include "cmd/cmd.h"
 #include "tool/extent.h"
 #include "tool/open.h"
 
@@ -67,18 +66,19 @@ static int co_fn look(struct extent_cursor *c, int64_t offset, int64_t end,
     return 0;
 }
 
-/* How many cells fit beside the legend. */
-static int count_cells(const char *legend)
+/* How many cells fit beside *@legend, which is left out where few would. */
+static int count_cells(const char **legend)
 {
-    struct winsize size = {.ws_col = 0};
-    int width = 80;
-
-    if (ioctl(STDOUT_FILENO, TIOCGWINSZ, &size) == 0 && size.ws_col > 0) {
-        width = size.ws_col;
-    }
     /* The newline of the legend makes up for the bracket on the left; the last
      * column stays free, as some terminals go to the next line there. */
-    return MAX(width - 1 - (int)g_utf8_strlen(legend, -1), MIN_CELLS);
+    int width = cmd_columns() - 1;
+    int cells = width - (int)g_utf8_strlen(*legend, -1);
+
+    if (cells < MIN_CELLS) {
+        *legend = "]\n";
+        cells = MAX(width - 2, 1);
+    }
+    return cells;
 }
 
 char *co_fn picture_co_draw(struct node *node)
@@ -88,7 +88,7 @@ char *co_fn picture_co_draw(struct node *node)
     g_autoptr(GString) line = g_string_new("[");
     struct extent_cursor cursor = {.node = node};
     int64_t length = tool_length(node);
-    int cells = count_cells(legend);
+    int cells = count_cells(&legend);
     /* Whole sectors per cell; small images have fewer cells. */
     int64_t step = align_up((length + cells - 1) / cells, 512);
 

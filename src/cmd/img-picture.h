@@ -29,7 +29,8 @@ struct picture_column {
 const char *picture_cell(const struct picture_column *column, bool unicode);
 
 /*
- * A line for people that fits the terminal, with a legend and a newline, or
+ * A line for people that fits the terminal, with a newline and, where there is
+ * room, a legend, or
  * NULL when the image cannot say.  Looks at few places only.  g_free() it.
  */
 char *co_fn picture_co_draw(struct node *node);

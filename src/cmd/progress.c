@@ -4,12 +4,17 @@
 
 #include <signal.h>
 #include <stdio.h>
+#include <string.h>
 #include <unistd.h>
 
+#include "cmd/cmd.h"
 #include "cmd/human.h"
 #include "loop/loop.h"
 
-#define BAR_COLUMNS   28
+/* As long as the text beside the bar becomes: three numbers and their units. */
+#define TEXT_COLUMNS  60
+#define BAR_MAX       28
+#define BAR_MIN       8
 #define NS_PER_SECOND 1e9
 
 static volatile sig_atomic_t stop_signal;
@@ -55,20 +60,34 @@ static void append_rate(GString *text, int64_t done, int64_t total,
     }
 }
 
-char *progress_bar(int64_t done, int64_t total, int64_t elapsed_ns)
+/* Nothing where only few cells fit: the numbers say more. */
+static void append_bar(GString *text, double part, int columns)
 {
-    GString *text = g_string_new("[");
+    int cells = MIN(columns - TEXT_COLUMNS - (int)strlen("[] "), BAR_MAX);
+    int filled = (int)(part * cells);
+
+    if (cells < BAR_MIN) {
+        return;
+    }
+    g_string_append_c(text, '[');
+    for (int i = 0; i < cells; i++) {
+        g_string_append_c(text, i < filled ? '#' : i == filled ? '>' : ' ');
+    }
+    g_string_append(text, "] ");
+}
+
+char *progress_bar(int64_t done, int64_t total, int64_t elapsed_ns, int columns)
+{
+    GString *text = g_string_new(NULL);
     double part = share(done, total);
-    int filled = (int)(part * BAR_COLUMNS);
     g_autofree char *size_done = human_size(MIN(done, total));
     g_autofree char *size_total = human_size(total);
 
-    for (int i = 0; i < BAR_COLUMNS; i++) {
-        g_string_append_c(text, i < filled ? '#' : i == filled ? '>' : ' ');
-    }
-    g_string_append_printf(text, "] %5.1f %%  %s of %s", 100.0 * part,
-                           size_done, size_total);
+    append_bar(text, part, columns);
+    g_string_append_printf(text, "%5.1f %%  %s of %s", 100.0 * part, size_done,
+                           size_total);
     append_rate(text, done, total, elapsed_ns);
+    g_string_truncate(text, MIN(text->len, (gsize)MAX(columns, 1)));
     return g_string_free(text, FALSE);
 }
 
@@ -76,7 +95,10 @@ char *progress_bar(int64_t done, int64_t total, int64_t elapsed_ns)
 
 static void show_bar(const struct progress *p, int64_t done, int64_t total)
 {
-    g_autofree char *bar = progress_bar(done, total, loop_now() - p->started);
+    /* What goes to a second line is not drawn over; in the last column some
+     * terminals do. */
+    g_autofree char *bar =
+        progress_bar(done, total, loop_now() - p->started, cmd_columns() - 1);
 
     (void)printf("\r%s\033[K", bar);
     (void)fflush(stdout);

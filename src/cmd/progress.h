@@ -39,9 +39,11 @@ void progress_end(struct progress *p, bool complete);
 
 /*
  * The text of the bar without a newline: "[####>    ]  42.0 %  1.2 GiB of
- * 3 GiB  900 MiB/s  2 s left".  Pure; g_free() it.
+ * 3 GiB  900 MiB/s  2 s left", in at most @columns: then the bar is shorter or
+ * left out, and the text cut.  Pure; g_free() it.
  */
-char *progress_bar(int64_t done, int64_t total, int64_t elapsed_ns);
+char *progress_bar(int64_t done, int64_t total, int64_t elapsed_ns,
+                   int columns);
 
 /* "    (12.00/100%)".  Pure; g_free() it. */
 char *progress_line(int64_t done, int64_t total);

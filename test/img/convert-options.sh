@@ -179,4 +179,8 @@ ok '-p on a terminal: time left' grep -Eq '[0-9]+ s left' bar
 ok '-p on a terminal: ends with all' grep -q '100.0 %' bar
 ok '-p on a terminal: nothing but ASCII' \
     test -z "$(LC_ALL=C tr -d '\000-\177' <bar)"
+LC_ALL=C on_terminal 40 "$tmp/bin/coblk-img" convert -p data out >bar
+is '-p on a narrow terminal: never a second line' \
+    "$(tr '\r' '\n' <bar | sed 's/\x1b\[K//' | grep -v swapcontext |
+        grep -c '.\{40\}')" 0
 done_testing

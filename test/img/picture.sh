@@ -25,11 +25,12 @@ unicode+='  █ data  ░ zeroes  · hole'
 is 'Unicode in UTF-8' "$(last C.UTF-8 89 info image)" "$unicode"
 is 'of map as well' "$(last C.UTF-8 89 map image)" "$unicode"
 
-for columns in 60 80 200; do
+for columns in 20 40 60 80 200; do
     line=$(last C.UTF-8 $columns info image)
     is "$columns columns: fits" \
         "$(($(printf %s "$line" | LC_ALL=C.UTF-8 wc -m) < columns))" 1
 done
+is '40 columns: no legend' "$(last C 40 info image | tr -d '.+0#')" '[]'
 truncate -s 512 tiny
 is 'a disk of one sector' "$(last C 80 info tiny | cut -d ' ' -f 1)" '[.]'
 truncate -s 0 empty

@@ -161,21 +161,32 @@ static void test_progress_bar(void)
 {
     static const struct {
         int64_t done, total, ns;
+        int columns;
         const char *want;
     } cases[] = {
-        {0, 2 * GiB, 0, "[>                           ]   0.0 %  0 B of 2 GiB"},
-        {1 * GiB, 2 * GiB, INT64_C(2000000000),
+        {0, 2 * GiB, 0, 91,
+         "[>                           ]   0.0 %  0 B of 2 GiB"},
+        {1 * GiB, 2 * GiB, INT64_C(2000000000), 200,
          "[##############>             ]  50.0 %  1 GiB of 2 GiB  512 MiB/s  "
          "3 s left"},
-        {2 * GiB, 2 * GiB, INT64_C(4000000000),
+        {2 * GiB, 2 * GiB, INT64_C(4000000000), 200,
          "[############################] 100.0 %  2 GiB of 2 GiB  512 MiB/s"},
+        /* The longest there is, on terminals of 80, 60 and 40 columns. */
+        {1047972022682, 1095111999999, INT64_C(1001000000000), 79,
+         "[###############>]  95.7 %  976 GiB of 1019.9 GiB  998.4 MiB/s  "
+         "46 s left"},
+        {1047972022682, 1095111999999, INT64_C(1001000000000), 59,
+         " 95.7 %  976 GiB of 1019.9 GiB  998.4 MiB/s  46 s left"},
+        {1047972022682, 1095111999999, INT64_C(1001000000000), 39,
+         " 95.7 %  976 GiB of 1019.9 GiB  998.4 M"},
     };
 
     for (size_t i = 0; i < G_N_ELEMENTS(cases); i++) {
-        g_autofree char *got =
-            progress_bar(cases[i].done, cases[i].total, cases[i].ns);
+        g_autofree char *got = progress_bar(cases[i].done, cases[i].total,
+                                            cases[i].ns, cases[i].columns);
 
         g_assert_cmpstr(got, ==, cases[i].want);
+        g_assert_cmpuint(strlen(got), <=, cases[i].columns);
     }
 }
 

@@ -82,8 +82,8 @@ void memory_put(int id, int64_t offset, const uint8_t *buf, int64_t bytes)
     }
 }
 
-/* Makes a range read as zeroes, and its pages free. */
-static void clear(struct file *f, int64_t offset, int64_t bytes)
+/* Makes what is stored of a range read as @byte; pages of zeroes are free. */
+static void fill(struct file *f, int64_t offset, int64_t bytes, int byte)
 {
     GHashTableIter iter;
     gpointer key, value;
@@ -94,10 +94,10 @@ static void clear(struct file *f, int64_t offset, int64_t bytes)
         int64_t from = max_i64(at, offset);
         int64_t to = min_i64(at + MEMORY_PAGE, offset + bytes);
 
-        if (to - from == MEMORY_PAGE) {
+        if (byte == 0 && to - from == MEMORY_PAGE) {
             g_hash_table_iter_remove(&iter);
         } else if (from < to) {
-            memset((uint8_t *)value + (from - at), 0, (size_t)(to - from));
+            memset((uint8_t *)value + (from - at), byte, (size_t)(to - from));
         }
     }
 }
@@ -170,7 +170,7 @@ static int co_fn memory_co_pwrite_zeroes(struct node *node, int64_t offset,
 {
     struct file *f = file_of(node);
 
-    clear(f, offset, bytes);
+    fill(f, offset, bytes, 0);
     f->length = max_i64(f->length, offset + bytes);
     return 0;
 }
@@ -179,20 +179,7 @@ static int co_fn memory_co_pwrite_zeroes(struct node *node, int64_t offset,
 static int co_fn memory_co_pdiscard(struct node *node, int64_t offset,
                                     int64_t bytes)
 {
-    struct file *f = file_of(node);
-    GHashTableIter iter;
-    gpointer key, value;
-
-    g_hash_table_iter_init(&iter, f->pages);
-    while (g_hash_table_iter_next(&iter, &key, &value)) {
-        int64_t at = *(int64_t *)key * MEMORY_PAGE;
-        int64_t from = max_i64(at, offset);
-        int64_t to = min_i64(at + MEMORY_PAGE, offset + bytes);
-
-        if (from < to) {
-            memset((uint8_t *)value + (from - at), 0xdd, (size_t)(to - from));
-        }
-    }
+    fill(file_of(node), offset, bytes, 0xdd);
     return 0;
 }
 
@@ -203,7 +190,7 @@ static int co_fn memory_co_truncate(struct node *node, int64_t length,
     struct file *f = file_of(node);
 
     if (length < f->length) {
-        clear(f, length, f->length - length);
+        fill(f, length, f->length - length, 0);
     }
     f->length = length;
     node_set_length(node, length);

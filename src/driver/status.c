@@ -71,7 +71,7 @@ int co_fn file_co_block_status(struct node *node, bool precise, int64_t offset,
 {
     struct file *f = node_state(node);
     struct extent_job j = {.file = f, .offset = offset};
-    int64_t rc;
+    int64_t rc, n;
 
     /* This holds whatever the host says or does not say. */
     *ret = (struct block_status){
@@ -90,8 +90,7 @@ int co_fn file_co_block_status(struct node *node, bool precise, int64_t offset,
     if (rc < 0) {
         return 0;
     }
-    int64_t n = extent_bytes(f, &j, bytes);
-
+    n = extent_bytes(f, &j, bytes);
     if (n > 0) {
         ret->bytes = n;
         if (j.hole) {

@@ -61,4 +61,16 @@ for command in 'snapshot -c new' 'snapshot -a first' 'snapshot -d first' \
 done
 ok 'check with -U' img check -q -U image
 ok 'snapshot -l with -U' img snapshot -U -l image
+
+# A subcluster that is not in the image stays so when another one of the same
+# cluster is written, though the cluster has to move.
+img create -q -f raw base 64k
+img create -q -f qcow2 -o extended_l2=on -b base -F raw subclusters
+"$COBLK" io -c 'write -q 4k 2k' subclusters
+img snapshot -c one subclusters
+"$COBLK" io -c 'write -q 12k 2k' subclusters
+is 'subclusters that were not written are not there' \
+    "$(img map --output=json subclusters |
+        jq -c '.[] | select(.depth == 0) | [.start, .length]' | xargs)" \
+    '[4096,2048] [12288,2048]'
 done_testing

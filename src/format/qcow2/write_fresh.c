@@ -311,17 +311,19 @@ static struct qcow2_entry run_new_entry(const struct fresh_run *r, int64_t i,
     int64_t cluster = r->first + (i << s->cluster_bits);
     int64_t host = r->host + (i << s->cluster_bits);
     struct qcow2_entry e = {.l2 = (uint64_t)host | QCOW2_COPIED};
-    int64_t from = max_i64(r->from, cluster) - cluster;
-    int64_t to = min_i64(r->to, cluster + s->cluster_size) - cluster;
+    int64_t from = max_i64(r->offset, cluster) - cluster;
+    int64_t to =
+        min_i64(r->offset + r->bytes, cluster + s->cluster_size) - cluster;
     uint64_t subs;
 
     if (!s->entry.extended) {
         return e;
     }
-    if (moves_whole(r, old)) {
+    if (old.l2 & QCOW2_COMPRESSED) {
         e.bitmap = QCOW2_ALL_ALLOC;
         return e;
     }
+    /* What the others are does not depend on where the cluster is. */
     subs = qcow2_sub_mask((unsigned)(from >> s->sub_bits),
                           (unsigned)((to + s->sub_size - 1) >> s->sub_bits));
     e.bitmap = (old.bitmap | subs) & ~(subs << QCOW2_SUBCLUSTERS);

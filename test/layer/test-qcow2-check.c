@@ -279,6 +279,30 @@ static void test_count_overflows(void)
     g_string_free(c.lines, TRUE);
 }
 
+/* What is in a data file has no counts, and is to be marked as if it had. */
+static void test_marks_of_data_file(void)
+{
+    struct call c;
+
+    make_image("x.qcow2", "data_file=x.data");
+    expect_clean("x.qcow2");
+    poke("x.qcow2", L2 + 8, 0x10000, 8);
+    c = check("x.qcow2", 0);
+    g_assert_no_error(c.err);
+    g_assert_cmpstr(
+        c.lines->str, ==,
+        "ERROR OFLAG_COPIED data cluster: l2_entry=10000 refcount=1\n");
+    g_assert_cmpint(c.r.corruptions, ==, 1);
+    g_string_free(c.lines, TRUE);
+
+    c = check("x.qcow2", all);
+    g_assert_no_error(c.err);
+    g_assert_cmpint(c.r.corruptions_fixed, ==, 1);
+    g_string_free(c.lines, TRUE);
+    expect_data("x.qcow2");
+    expect_clean("x.qcow2");
+}
+
 /* -- Repair -------------------------------------------------------------- */
 
 static void test_repair_keeps_data(void)
@@ -503,6 +527,7 @@ static void add_tests(void)
     g_test_add_func("/qcow2-check/numbers", test_clusters_are_counted);
     g_test_add_func("/qcow2-check/snapshot-beyond", test_snapshot_beyond);
     g_test_add_func("/qcow2-check/count-overflows", test_count_overflows);
+    g_test_add_func("/qcow2-check/data-file-marks", test_marks_of_data_file);
 }
 
 int main(int argc, char **argv)

@@ -53,7 +53,12 @@ static int co_fn check_l2_entry(const struct marks *m, int i)
     if ((e.l2 & QCOW2_COMPRESSED) || qcow2_entry_host(e) == 0) {
         return 0;
     }
-    rc = is_wrong(m, e.l2, qcow2_entry_host(e), &count); /* yields */
+    if (c->s->external) {
+        count = 1; /* as the format has it for all of a data file */
+        rc = !(e.l2 & QCOW2_COPIED);
+    } else {
+        rc = is_wrong(m, e.l2, qcow2_entry_host(e), &count); /* yields */
+    }
     if (rc <= 0) {
         return rc;
     }
@@ -74,8 +79,7 @@ static int co_fn check_l2(const struct marks *m, int64_t table)
     bool changed = false;
     int rc;
 
-    if (s->external || !is_aligned(table, s->cluster_size) ||
-        table >= c->length) {
+    if (!is_aligned(table, s->cluster_size) || table >= c->length) {
         return 0;
     }
     rc = qcow2_co_read_table(s, table, c->l2, s->cluster_size); /* yields */

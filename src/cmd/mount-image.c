@@ -155,6 +155,20 @@ static const struct driver *image_driver(const struct mount_image *image)
     return n > 0 ? driver_probe(head, (size_t)n, image->filename) : NULL;
 }
 
+/* A raw image has nothing that a passphrase would open. */
+static int check_key_file(const struct mount_image *image, const char *filename,
+                          GError **err)
+{
+    const struct driver *drv =
+        image->opts->key_file ? image_driver(image) : NULL;
+
+    if (drv && strcmp(drv->name, "raw") == 0) {
+        return error_set(err, -EINVAL,
+                         "%s: is not encrypted; leave key-file out", filename);
+    }
+    return 0;
+}
+
 /* Tells the driver where the passphrase is, each as it calls that. */
 static void image_key_option(const struct mount_image *image, struct options *o)
 {
@@ -200,12 +214,10 @@ static unsigned image_flags(const struct mount_image *image)
 
 static int co_fn image_co_check(struct node *node, struct open_job *job)
 {
-    struct stat st;
-
     if (node_length(node) > 0) {
         return 0;
     }
-    if (stat(job->filename, &st) == 0 && S_ISBLK(st.st_mode)) {
+    if (is_block_device(job->filename)) {
         return error_set(&job->err, -ENODATA,
                          "%s: is a device without a medium; insert one, or "
                          "attach an image to it with losetup",
@@ -342,6 +354,7 @@ int mount_image_open(struct mount_image *image, const char *filename,
         .sector_size = device_sector_size(filename),
     };
     rc = rc ? rc : read_key_file(opts, err);
+    rc = rc ? rc : check_key_file(image, filename, err);
     if (rc < 0) {
         return rc;
     }

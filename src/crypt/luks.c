@@ -143,6 +143,22 @@ int luks_unlock_slot(const struct luks *luks, const uint8_t *area, int slot,
                      slot);
 }
 
+/* No slot was opened by @secret. */
+static const char *why_locked(const struct luks *luks,
+                              const struct luks_secret *secret)
+{
+    const char *text = secret->data;
+
+    if (luks_active_slots(luks) == 0) {
+        return "all key slots have been erased: nothing opens it";
+    }
+    if (secret->bytes > 0 && text[secret->bytes - 1] == '\n') {
+        return "wrong passphrase: it opens no key slot; it ends with a "
+               "newline, which counts";
+    }
+    return "wrong passphrase: it opens no key slot";
+}
+
 int luks_unlock(const struct luks *luks, const uint8_t *area,
                 const struct luks_secret *secret, struct luks_key *ret,
                 GError **err)
@@ -163,10 +179,7 @@ int luks_unlock(const struct luks *luks, const uint8_t *area,
         }
         g_clear_error(&why);
     }
-    return error_set(err, -EACCES,
-                     luks_active_slots(luks) > 0
-                         ? "wrong passphrase: it opens no key slot"
-                         : "all key slots have been erased: nothing opens it");
+    return error_set(err, -EACCES, "%s", why_locked(luks, secret));
 }
 
 /* -- Filling and erasing slots ------------------------------------------- */

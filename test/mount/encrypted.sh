@@ -26,4 +26,19 @@ check()
 
 check luks '' ''
 check qcow2 'encrypt.format=luks,' 'encrypt.'
+
+# refuses WHAT REGEX OPTIONS IMAGE: one line that matches.
+refuses()
+{
+    local got
+    got=$("$COBLK" mount -o "$3" "$4" "$mnt" 2>&1)
+    is "$1: status" $? 1
+    ok "$1: why" grep -Exq "coblk mount: $4: $2" <<<"$got"
+}
+refuses 'a newline at the end of the passphrase' \
+    'wrong passphrase: .*; it ends with a newline, which counts' \
+    "key-file=$tmp/wrong" "$tmp/disk.luks"
+truncate -s 1M "$tmp/plain"
+refuses 'a passphrase for what is not encrypted' \
+    'is not encrypted; leave key-file out' "key-file=$tmp/key" "$tmp/plain"
 done_testing

@@ -10,6 +10,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <getopt.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
@@ -490,10 +491,31 @@ int cmd_mount(int argc, char **argv)
     return mount_image_at(&m);
 }
 
+static int helper_help(void)
+{
+    g_autofree char *help = mount_opts_help();
+
+    (void)printf(
+        "Usage: %s IMAGE MOUNTPOINT [-sfnv] [-o OPTION[,OPTION]]\n\n"
+        "What mount(8) runs for the type coblk; by hand there is "
+        "`coblk mount`.\n\n"
+        "Options:\n"
+        "  -o OPTION[,OPTION]   Mount options, see below\n"
+        "  -s                   Skip mount options that are not known\n"
+        "  -f                   Only check the options\n"
+        "  -n, -v               Nothing\n"
+        "  -h, --help           Show this help\n\n"
+        "Mount options:\n%s\nSee coblk-mount(1).\n",
+        cmd_name(), help);
+    return CMD_OK;
+}
+
 /* mount(8): mount.TYPE IMAGE DIR [-sfnv] [-N NAMESPACE] [-o OPTIONS] [-t
  * TYPE]. */
 int cmd_mount_helper(int argc, char **argv)
 {
+    static const struct option longs[] = {{"help", no_argument, NULL, 'h'},
+                                          {NULL, 0, NULL, 0}};
     g_autoptr(GPtrArray) texts = g_ptr_array_new();
     g_autoptr(GError) error = NULL;
     struct mount m = {0};
@@ -501,8 +523,11 @@ int cmd_mount_helper(int argc, char **argv)
     bool fake = false;
     int opt;
 
-    while ((opt = getopt(argc, argv, "sfnvN:o:t:")) != -1) {
+    opterr = 0;
+    while ((opt = getopt_long(argc, argv, "sfnvhN:o:t:", longs, NULL)) != -1) {
         switch (opt) {
+        case 'h':
+            return helper_help();
         case 'f':
             fake = true;
             break;
@@ -513,15 +538,14 @@ int cmd_mount_helper(int argc, char **argv)
             g_ptr_array_add(texts, optarg);
             break;
         case '?':
-            return cmd_usage("usage: %s IMAGE DIR [-sfnv] [-o OPTIONS]",
-                             cmd_name());
+            return cmd_usage("%s is no option, or needs a value",
+                             argv[optind - 1]);
         default:
             break;
         }
     }
     if (argc - optind != 2 || !*argv[optind] || !*argv[optind + 1]) {
-        return cmd_usage("usage: %s IMAGE DIR [-sfnv] [-o OPTIONS]",
-                         cmd_name());
+        return cmd_usage("an IMAGE and a MOUNTPOINT are needed");
     }
     g_ptr_array_add(texts, NULL);
     m.opts = parse_all((char **)texts->pdata, flags, &error);

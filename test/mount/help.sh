@@ -24,4 +24,16 @@ for command in '' mount umount stat; do
     is "coblk $command --help to a full disk: status" $? 1
 done
 
+# The face that mount(8) calls.
+mkdir "$tmp/bin"
+ln -s "$COBLK" "$tmp/bin/mount.coblk"
+"$tmp/bin/mount.coblk" --help >"$tmp/help"
+is 'mount.coblk --help: status' $? 0
+ok 'it is plain' is_plain "$tmp/help"
+fails 'and not wider than a terminal' grep '.\{81\}' "$tmp/help"
+ok 'it says how to use it' grep -q '^Usage: mount.coblk IMAGE' "$tmp/help"
+is 'a bad option: one line' "$("$tmp/bin/mount.coblk" image mnt -x 2>&1)" \
+    "mount.coblk: -x is no option, or needs a value (see 'mount.coblk --help')"
+is 'no mountpoint: one line' "$("$tmp/bin/mount.coblk" image 2>&1)" \
+    "mount.coblk: an IMAGE and a MOUNTPOINT are needed (see 'mount.coblk --help')"
 done_testing

@@ -191,7 +191,7 @@ _coblk_arguments()
 # Called by bash with the program's name; the line is in COMP_LINE.
 _coblk()
 {
-    local line=${COMP_LINE:0:COMP_POINT} program=${1/#\~/$HOME}
+    local line=${COMP_LINE:0:COMP_POINT} program=${1/#\~/${HOME-}}
     local cur=${line##*[[:space:]]} command='' word
     local -a words
     read -ra words <<<"${line%"$cur"}"

@@ -57,6 +57,7 @@ offers 'coblk co' commit compare convert
 offers 'coblk-img re' rebase resize
 offers 'coblk -' --help --version
 offers 'coblk nothing --'
+is 'also where there is no HOME' "$(unset HOME; offered 'coblk st')" stat
 
 # The options: those of the help.
 options()

@@ -199,8 +199,8 @@ static const struct driver *choose_driver(const uint8_t *head, size_t n,
         return NULL;
     }
     if (!drv) {
-        error_set(err, -EINVAL, "%s: its format is not known; try format=raw",
-                  filename);
+        error_set(err, -EINVAL,
+                  "%s: its format is not known; try the format raw", filename);
     }
     return drv;
 }

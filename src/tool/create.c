@@ -186,8 +186,8 @@ static int co_fn look_at_backing(const char *path, const char *format,
 
     if (!node) {
         return error_set(err, -why->code,
-                         "%s (the backing file; -u makes the image without "
-                         "a look at it)",
+                         "%s (the backing file; create -u does not look at "
+                         "it)",
                          why->message);
     }
     if (!format) {

@@ -27,6 +27,8 @@ refuses 'too few arguments' 'too few arguments: .* FILENAME' img info
 refuses 'too many arguments' "unexpected argument 'other'" \
     img info data other
 refuses 'unknown format' "'qcow3'.* raw" img info -f qcow3 data
+refuses 'another format' 'data: is not a qcow2 image; try the format raw' \
+    img info -f qcow2 data
 refuses 'unknown target format' "'qcow3'.* one of raw" \
     img convert -O qcow3 data x
 refuses 'unknown format to create' "'qcow3'.* one of raw" \
@@ -175,8 +177,11 @@ refuses 'format of the backing file not given' 'add -F raw' \
     img create -f qcow2 -b data x.qcow2
 refuses 'not given, nor looked at' 'add -F raw, -F qcow2' \
     img create -f qcow2 -u -b data x.qcow2 1M
-refuses 'backing file missing' 'nothing: no such file.*-u makes' \
+refuses 'backing file missing' 'nothing: no such file.*create -u does not' \
     img create -f qcow2 -b nothing -F raw x.qcow2
+refuses 'the same of convert, which has no -u' \
+    'nothing: no such file.*create -u does not' \
+    img convert -O qcow2 -B nothing -F raw data x.qcow2
 img create -q -f qcow2 -u -b nothing -F raw orphan.qcow2 1M
 refuses 'backing file missing when it is needed' \
     'nothing: no such file|orphan.qcow2: .*nothing' \

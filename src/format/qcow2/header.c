@@ -40,7 +40,7 @@ static int check_magic(const struct header_parser *p)
 
     if (p->n < 8 || load_be32(p->buf) != QCOW2_MAGIC) {
         return header_refuse(p, -EINVAL,
-                             "is not a qcow2 image; try format=raw");
+                             "is not a qcow2 image; try the format raw");
     }
     version = load_be32(p->buf + 4);
     if (version != 2 && version != 3) {

@@ -5,6 +5,7 @@
 #include "cmd/cmd.h"
 
 #include <errno.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stdbool.h>
 #include <stdio.h>
@@ -134,6 +135,11 @@ int cmd_parse(int argc, char **argv, const GOptionEntry *entries,
         *args = g_new0(char *, 1);
     }
     return CMD_OK;
+}
+
+void cmd_outlive_reader(void)
+{
+    (void)signal(SIGPIPE, SIG_IGN);
 }
 
 int cmd_columns(void)

@@ -56,6 +56,10 @@ int cmd_parse(int argc, char **argv, const GOptionEntry *entries,
               const char *args_help, const char *summary,
               const char *description, char ***args);
 
+/* From here on it ends nothing when the reader of standard output goes away
+ * (`| head`): no image may stay half written for that. */
+void cmd_outlive_reader(void);
+
 /* How wide the terminal on standard output is; 80 where it does not say. */
 int cmd_columns(void);
 

@@ -305,6 +305,7 @@ static void run_on_loop(co_entry_fn *entry, void *opaque,
     struct loop *loop = NULL;
     int rc = loop_new(&loop);
 
+    cmd_outlive_reader();
     if (rc == 0) {
         loop_adopt(loop);
         rc = prepare ? prepare(loop) : 0;

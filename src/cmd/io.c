@@ -390,6 +390,7 @@ static int run(struct io_main *m)
 {
     int rc = loop_new(&m->shell.loop);
 
+    cmd_outlive_reader();
     if (rc < 0) {
         return cmd_fail("cannot start: %s", g_strerror(-rc));
     }

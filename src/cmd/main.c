@@ -166,7 +166,8 @@ int main(int argc, char **argv)
     face = find(faces, G_N_ELEMENTS(faces), name);
     cmd_set_name(face ? name : "coblk");
     status = face ? face->run(argc, argv) : dispatch(argc, argv);
-    if (fflush(stdout) != 0 && status == CMD_OK) {
+    /* A reader that has gone wanted no more. */
+    if (fflush(stdout) != 0 && errno != EPIPE && status == CMD_OK) {
         status =
             cmd_fail("cannot write to standard output: %s", g_strerror(errno));
     }

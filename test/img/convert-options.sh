@@ -179,6 +179,23 @@ ok '-p on a terminal: time left' grep -Eq '[0-9]+ s left' bar
 ok '-p on a terminal: ends with all' grep -q '100.0 %' bar
 ok '-p on a terminal: nothing but ASCII' \
     test -z "$(LC_ALL=C tr -d '\000-\177' <bar)"
+
+# Whoever reads the output may go away: what is under way is done nevertheless.
+mkfifo gone
+exec 4<>gone 5>gone 4<&-
+rm -f out gone
+img convert -p -f raw data out >&5
+is 'nobody reads -p: status 0' $? 0
+equal 'nobody reads -p: all is copied' data out
+img create -f qcow2 unread 1M >&5
+is 'nobody reads what create says: status 0' $? 0
+ok 'nobody reads what create says: it is there' img check -q unread
+"$tmp/bin/coblk-io" -f raw -c 'write -P 1 0 512' -c 'write -P 1 512 512' out >&5
+is 'nobody reads what io says: status 0' $? 0
+ok 'nobody reads what io says: it is written' \
+    "$tmp/bin/coblk-io" -f raw -c 'read -q -P 1 0 1k' out
+exec 5>&-
+
 LC_ALL=C on_terminal 40 "$tmp/bin/coblk-img" convert -p data out >bar
 is '-p on a narrow terminal: never a second line' \
     "$(tr '\r' '\n' <bar | sed 's/\x1b\[K//' | grep -v swapcontext |

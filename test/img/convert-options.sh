@@ -182,7 +182,9 @@ ok '-p on a terminal: nothing but ASCII' \
 
 # Whoever reads the output may go away: what is under way is done nevertheless.
 mkfifo gone
-exec 4<>gone 5>gone 4<&-
+exec 4<>gone
+exec 5>gone
+exec 4<&-
 rm -f out gone
 img convert -p -f raw data out >&5
 is 'nobody reads -p: status 0' $? 0

@@ -109,6 +109,18 @@ def damages(image):
             yield at, struct.pack(form, value)
 
 
+def crowd(image, n=600):
+    """Makes @n snapshots whose L1 tables are as large as they can be, none in
+    the file: together far more clusters than memory has room for."""
+    l1_bytes = 32 << 20
+    struct.pack_into(">IQ", image, 60, n, len(image))
+    for i in range(n):
+        image += struct.pack(">QIHHIIQII", (1 + i) * l1_bytes, l1_bytes // 8,
+                             1, 1, 1, 1, 1, 1, 16)
+        image += struct.pack(">QQ2s6x", 1, 64 << 10, b"%ds" % (i % 10))
+    return image
+
+
 class Maker:
     def __init__(self, program, where):
         self.program = program
@@ -132,6 +144,7 @@ class Maker:
     def keep(self, image, flags):
         with tempfile.TemporaryFile() as f:
             f.write(image)
+            f.write(bytes(-len(image) % disk.SECTOR))
             data = disk.pack(f, 0, flags)
         name = hashlib.sha1(data).hexdigest()[:12]
         with open(os.path.join(self.where, name), "wb") as f:
@@ -147,6 +160,7 @@ def main():
         made = {name: maker.image(name, how) for name, how in IMAGES.items()}
     for name, image in made.items():
         maker.keep(image, IMAGES[name][2])
+    maker.keep(crowd(made["old"]), COMPRESS)
     for at, value in damages(made["snapshots"]):
         broken = bytearray(made["snapshots"])
         broken[at:at + len(value)] = value

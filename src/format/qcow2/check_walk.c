@@ -58,6 +58,16 @@ int check_count(struct check *c, int64_t offset, int64_t bytes)
     return rc;
 }
 
+/* How many entries of a table are in the file.  Those behind its end are 0,
+ * and there may be more of them than there is time to look at. */
+static uint32_t entries_there(const struct check *c, int64_t offset,
+                              uint32_t entries)
+{
+    int64_t bytes = max_i64(c->length - offset, 0);
+
+    return (uint32_t)min_i64(entries, align_up(bytes, 8) / 8);
+}
+
 /* -- L2 tables ----------------------------------------------------------- */
 
 /* Where an entry is. */
@@ -272,13 +282,15 @@ static int co_fn walk_l1(struct check *c, int64_t offset, uint32_t entries,
                          bool active)
 {
     struct qcow2 *s = c->s;
-    int64_t bytes = (int64_t)entries * 8;
+    int rc = check_count(c, offset, (int64_t)entries * 8);
+    int64_t bytes;
     uint64_t *l1;
-    int rc = check_count(c, offset, bytes);
 
-    if (rc < 0 || bytes == 0) {
+    entries = entries_there(c, offset, entries);
+    if (rc < 0 || entries == 0) {
         return rc;
     }
+    bytes = (int64_t)entries * 8;
     l1 = malloc((size_t)bytes);
     rc = l1 ? qcow2_co_read_table(s, offset, l1, bytes) : -ENOMEM;
     for (uint32_t i = 0; i < entries && rc == 0; i++) {
@@ -343,6 +355,8 @@ static int co_fn walk_bitmap(struct check *c, int64_t offset, uint32_t entries)
         return 0;
     }
     rc = check_count(c, offset, bytes);
+    entries = entries_there(c, offset, entries);
+    bytes = (int64_t)entries * 8;
     table = rc ? NULL : malloc((size_t)max_i64(bytes, 8));
     rc = rc ? rc : table ? 0 : -ENOMEM;
     rc = rc ? rc : qcow2_co_read_table(s, offset, table, bytes);

@@ -77,16 +77,26 @@ static int guard_tables(struct qcow2 *s, bool *clash)
     return rc;
 }
 
+/* How much of a snapshot's L1 table is in the file.  What is not was never
+ * written, and those of all snapshots may be more than memory can tell. */
+static int64_t old_l1_bytes(const struct qcow2 *s,
+                            const struct qcow2_snapshot *sn)
+{
+    int64_t there = align_up(node_length(s->file), 8) - sn->l1_offset;
+
+    return min_i64((int64_t)sn->l1_entries * 8, max_i64(there, 0));
+}
+
 /* The L2 tables of a snapshot.  Most are those of others as well, and are
  * guarded as such. */
 static int co_fn guard_old_tables(struct qcow2 *s,
                                   const struct qcow2_snapshot *sn)
 {
-    int64_t bytes = (int64_t)sn->l1_entries * 8;
+    int64_t bytes = old_l1_bytes(s, sn);
     uint64_t *l1 = malloc((size_t)max_i64(bytes, 8));
     int rc = l1 ? qcow2_co_read_table(s, sn->l1_offset, l1, bytes) : -ENOMEM;
 
-    for (uint32_t i = 0; i < sn->l1_entries && rc >= 0; i++) {
+    for (int64_t i = 0; i < bytes / 8 && rc >= 0; i++) {
         int64_t table = (int64_t)(load_be64(&l1[i]) & QCOW2_OFFSET_MASK);
 
         if (table) {
@@ -109,7 +119,7 @@ static int co_fn guard_snapshots(struct qcow2 *s,
         const struct qcow2_snapshot *sn = qcow2_snapshots_at(t, i);
 
         if (!qcow2_snapshot_bad_l1(s, sn)) {
-            rc = guard_known(s, sn->l1_offset, (int64_t)sn->l1_entries * 8,
+            rc = guard_known(s, sn->l1_offset, old_l1_bytes(s, sn),
                              GUARD_OLD_L1, clash);
             if (rc == 0 && (s->guarded >> GUARD_OLD_L2 & 1)) {
                 rc = guard_old_tables(s, sn); /* yields */

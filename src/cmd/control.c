@@ -17,6 +17,7 @@
 
 /* A client sends at once, but the machine may be so busy that it cannot. */
 #define PATIENCE_S 5
+#define LATE_MS    3000
 
 static const char *const status_words[] = {
     [CONTROL_OK] = "ok",
@@ -185,12 +186,24 @@ static int control_read_all(int fd, GString *ret)
     return n < 0 ? -errno : 0;
 }
 
-int control_ask(struct control_peer *peer, const char *request, char **text)
+/* Is there something to read, soon? */
+static bool control_is_prompt(int fd)
+{
+    struct pollfd pfd = {.fd = fd, .events = POLLIN};
+
+    return poll(&pfd, 1, LATE_MS) != 0;
+}
+
+int control_ask(struct control_peer *peer, const char *request,
+                void (*late)(void *opaque), void *opaque, char **text)
 {
     g_autofree char *line = g_strdup_printf("%s\n", request);
     g_autoptr(GString) answer = g_string_new(NULL);
     int rc = control_send(peer->conn, line, strlen(line));
 
+    if (late && rc == 0 && !control_is_prompt(peer->conn)) {
+        late(opaque);
+    }
     /* A daemon that turned us away may have closed before we sent. */
     if (rc == 0 || rc == -EPIPE) {
         rc = control_read_all(peer->conn, answer);

@@ -68,8 +68,12 @@ void control_disconnect(struct control_peer *peer);
  * Sends @request and reads the answer until its end, however long that takes.
  * Returns an enum control_status, or -ECONNRESET when the daemon died without
  * an answer.  g_free() *@text.
+ *
+ * @late, which may be NULL, is called once with @opaque when there is no answer
+ * after three seconds.
  */
 nodiscard int control_ask(struct control_peer *peer, const char *request,
+                          void (*late)(void *opaque), void *opaque,
                           char **text);
 
 /* Waits until the daemon's process has gone. */

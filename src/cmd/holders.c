@@ -7,6 +7,8 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "front/mountinfo.h"
+
 #define HOLDERS_MAX 4
 
 struct holders {
@@ -109,24 +111,73 @@ static void add_loop_devices(struct holders *h)
     }
 }
 
+/* The names as one text, or NULL; frees them. */
+static char *join_names(GPtrArray *names)
+{
+    char *list = NULL;
+
+    if (names->len > HOLDERS_MAX) {
+        g_ptr_array_set_size(names, HOLDERS_MAX);
+        g_ptr_array_add(names, g_strdup("..."));
+    }
+    if (names->len) {
+        g_ptr_array_add(names, NULL);
+        list = g_strjoinv(", ", (char **)names->pdata);
+    }
+    g_ptr_array_unref(names);
+    return list;
+}
+
 char *holders_list(const char *mountpoint)
 {
     struct holders h = {
         .mountpoint = mountpoint,
         .names = g_ptr_array_new_with_free_func(g_free),
     };
-    char *list = NULL;
 
     add_loop_devices(&h);
     add_processes(&h);
-    if (h.names->len > HOLDERS_MAX) {
-        g_ptr_array_set_size(h.names, HOLDERS_MAX);
-        g_ptr_array_add(h.names, g_strdup("..."));
+    return join_names(h.names);
+}
+
+/* -- Other mount name spaces --------------------------------------------- */
+
+static char *mount_namespace(const char *pid)
+{
+    g_autofree char *link = g_build_filename("/proc", pid, "ns/mnt", NULL);
+
+    return g_file_read_link(link, NULL);
+}
+
+static bool process_has_mount(const char *pid, unsigned major, unsigned minor)
+{
+    g_autofree char *file = g_build_filename("/proc", pid, "mountinfo", NULL);
+    g_autofree char *text = NULL;
+    g_auto(mount_entry) m = {0};
+
+    return g_file_get_contents(file, &text, NULL, NULL) &&
+           mountinfo_parse_device(text, major, minor, &m);
+}
+
+char *holders_elsewhere(unsigned major, unsigned minor)
+{
+    g_autoptr(GHashTable) seen =
+        g_hash_table_new_full(g_str_hash, g_str_equal, g_free, NULL);
+    GPtrArray *names = g_ptr_array_new_with_free_func(g_free);
+    g_autoptr(GDir) proc = g_dir_open("/proc", 0, NULL);
+    char *own = mount_namespace("self");
+    const char *pid;
+
+    if (own) {
+        (void)g_hash_table_add(seen, own);
     }
-    if (h.names->len) {
-        g_ptr_array_add(h.names, NULL);
-        list = g_strjoinv(", ", (char **)h.names->pdata);
+    while (proc && (pid = g_dir_read_name(proc))) {
+        char *space = g_ascii_isdigit(*pid) ? mount_namespace(pid) : NULL;
+
+        if (space && g_hash_table_add(seen, space) &&
+            process_has_mount(pid, major, minor)) {
+            g_ptr_array_add(names, process_name(pid));
+        }
     }
-    g_ptr_array_unref(h.names);
-    return list;
+    return join_names(names);
 }

@@ -13,4 +13,11 @@
  */
 char *holders_list(const char *mountpoint);
 
+/*
+ * Lists a process of each other mount name space that has the mount of the
+ * device @major:@minor, in the same form.  NULL when none is to be seen.
+ * g_free() it.
+ */
+char *holders_elsewhere(unsigned major, unsigned minor);
+
 #endif /* CMD_HOLDERS_H */

@@ -51,7 +51,7 @@ static char *stat_ask(const struct mount_entry *m)
     if (control_connect(m->major, m->minor, m->owner, &peer) < 0) {
         return NULL;
     }
-    rc = control_ask(&peer, "stats", &text);
+    rc = control_ask(&peer, "stats", NULL, NULL, &text);
     control_disconnect(&peer);
     return rc == CONTROL_OK ? g_steal_pointer(&text) : NULL;
 }

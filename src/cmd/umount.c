@@ -97,12 +97,31 @@ static int umount_done(const struct mount_entry *m, struct control_peer *peer)
     return CMD_OK;
 }
 
+/* The daemon has not answered yet.  Where the mount has gone from here, it may
+ * have been copied with another mount name space, as containers and services
+ * have them: then the daemon serves that one until it is gone as well. */
+static void umount_late(void *opaque)
+{
+    const struct mount_entry *m = opaque;
+    g_autofree char *holders = NULL;
+
+    if (umount_is_there(m)) {
+        return;
+    }
+    holders = holders_elsewhere(m->major, m->minor);
+    if (holders) {
+        (void)cmd_fail("%s: unmounted here, but not in the mount name space of "
+                       "%s; waiting until it has gone from there",
+                       m->mountpoint, holders);
+    }
+}
+
 static int umount_with_daemon(const struct mount_entry *m,
                               struct control_peer *peer)
 {
     const char *mountpoint = m->mountpoint;
     g_autofree char *text = NULL;
-    int rc = control_ask(peer, "umount", &text);
+    int rc = control_ask(peer, "umount", umount_late, (void *)m, &text);
 
     switch (rc) {
     case CONTROL_OK:

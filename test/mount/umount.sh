@@ -52,6 +52,27 @@ is 'goes although somebody looks at it' $i 50
 kill $looker
 wait $looker 2>/dev/null
 
+# -- In another mount name space, too
+
+if [ "$(id -u)" = 0 ] && unshare --mount true 2>/dev/null; then
+    start "$img"
+    unshare --mount --propagation private sleep 1000 &
+    sleeper=$!
+    soon grep -q " $mnt " "/proc/$sleeper/mountinfo"
+    soon grep -qx sleep "/proc/$sleeper/comm"
+    "$COBLK" umount "$mnt" 2>"$tmp/stderr" &
+    waiter=$!
+    soon test -s "$tmp/stderr"
+    is 'a mount that lives on elsewhere: says where' "$(<"$tmp/stderr")" \
+        "coblk umount: $mnt: unmounted here, but not in the mount name space of `
+        `sleep (pid $sleeper); waiting until it has gone from there"
+    kill $sleeper
+    wait $waiter
+    is 'and waits for that' $? 0
+else
+    skip_test 'a mount that lives on elsewhere' 'no mount name spaces'
+fi
+
 # -- Several at once
 
 start "$img"

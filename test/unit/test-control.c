@@ -47,7 +47,7 @@ static void *asker_run(void *opaque)
 {
     struct asker *a = opaque;
 
-    a->rc = control_ask(&a->peer, a->request, &a->text);
+    a->rc = control_ask(&a->peer, a->request, NULL, NULL, &a->text);
     return NULL;
 }
 

@@ -25,17 +25,19 @@ static atomic_int spinners;
 int64_t poll_next_window(const struct poll_policy *policy, int64_t window,
                          int64_t waited, int64_t slept)
 {
+    int64_t grow;
+
     if (slept <= POLL_NO_SLEEP_NS) {
         return window;
     }
     if (waited > policy->max_ns) {
         return policy->shrink > 0 ? window / policy->shrink : 0;
     }
-    if (window == 0) {
-        window = POLL_FIRST_NS;
-    } else {
-        window *= policy->grow > 0 ? policy->grow : 2;
+    grow = policy->grow > 0 ? policy->grow : 2;
+    if (window > policy->max_ns / grow) { /* the product may be too large */
+        return policy->max_ns;
     }
+    window = window == 0 ? POLL_FIRST_NS : window * grow;
     return window < policy->max_ns ? window : policy->max_ns;
 }
 

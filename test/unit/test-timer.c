@@ -3,6 +3,7 @@
  * loop: timers, how the loop sleeps, adaptive polling, and a GMainLoop around.
  */
 #include <glib.h>
+#include <limits.h>
 #include <pthread.h>
 #include <sched.h>
 #include <sys/epoll.h>
@@ -164,6 +165,7 @@ static void test_policy(void)
         {"grow by two", {32000, 0, 0}, 4000, 8000, 4000, 8000},
         {"grow by three", {32000, 3, 0}, 4000, 32000, 28000, 12000},
         {"no further than the bound", {32000, 0, 0}, 20000, 23000, 3000, 32000},
+        {"a large step", {32000, INT_MAX, 0}, INT64_C(1) << 40, 9, 2900, 32000},
         {"a small bound", {3000, 0, 0}, 0, 2900, 2900, 3000},
         {"polling in vain: stop", {32000, 0, 0}, 8000, 32001, 24001, 0},
         {"polling in vain: shrink", {32000, 0, 4}, 8000, 32001, 24001, 2000},

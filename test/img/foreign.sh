@@ -79,6 +79,14 @@ is 'one that was not closed is told' "$(data bitmaps img)" \
     "$(data bitmaps "$qemu_img")"
 like_in_use=$(data bitmaps img | jq -c '.[0].flags')
 is 'as in use' "$like_in_use" '["in-use","auto"]'
+# A bitmap whose table is where no file can reach.
+cp before image.qcow2
+printf '\200\0\0\0\0\0\0\0' | dd of=image.qcow2 bs=1 seek="$directory" \
+    conv=notrunc status=none
+img check --output=json image.qcow2 >checked 2>&1
+is 'a bitmap that is nowhere: check finds it' "$?" 2
+ok 'a bitmap that is nowhere: as one that is corrupt' \
+    grep -q '"corruptions": 1' checked
 cp before image.qcow2
 printf '\377\377' | dd of=image.qcow2 bs=1 seek=$((directory + 18)) \
     conv=notrunc status=none

@@ -63,9 +63,10 @@ int check_count(struct check *c, int64_t offset, int64_t bytes)
 static uint32_t entries_there(const struct check *c, int64_t offset,
                               uint32_t entries)
 {
-    int64_t bytes = max_i64(c->length - offset, 0);
-
-    return (uint32_t)min_i64(entries, align_up(bytes, 8) / 8);
+    if (offset < 0 || offset >= c->length) {
+        return 0;
+    }
+    return (uint32_t)min_i64(entries, align_up(c->length - offset, 8) / 8);
 }
 
 /* -- L2 tables ----------------------------------------------------------- */
@@ -356,10 +357,12 @@ static int co_fn walk_bitmap(struct check *c, int64_t offset, uint32_t entries)
     }
     rc = check_count(c, offset, bytes);
     entries = entries_there(c, offset, entries);
+    if (rc < 0 || entries == 0) {
+        return rc;
+    }
     bytes = (int64_t)entries * 8;
-    table = rc ? NULL : malloc((size_t)max_i64(bytes, 8));
-    rc = rc ? rc : table ? 0 : -ENOMEM;
-    rc = rc ? rc : qcow2_co_read_table(s, offset, table, bytes);
+    table = malloc((size_t)bytes);
+    rc = table ? qcow2_co_read_table(s, offset, table, bytes) : -ENOMEM;
     for (uint32_t i = 0; i < entries && rc == 0; i++) {
         int64_t host = (int64_t)(load_be64(&table[i]) & QCOW2_OFFSET_MASK);
 
